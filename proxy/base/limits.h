@@ -1,0 +1,61 @@
+// Every named limit of the data plane with its default; the unit is the last part of the name.
+// Those that a resource can set say so.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "proxy/base/clock.h"
+
+namespace sluice::limits {
+
+// ---- heads and handshakes
+inline constexpr std::size_t kRequestHeadBytesMax = 64 * 1024;   // Listener.request_head_bytes_max
+inline constexpr std::size_t kResponseHeadBytesMax = 64 * 1024;  // a backend's answer
+inline constexpr std::size_t kHeaderCountMax = 128;
+inline constexpr nanoseconds kRequestHeadTimeout = seconds(10);  // Listener.request_head_timeout
+inline constexpr nanoseconds kConnectTimeout = seconds(5);       // Upstream.connect_timeout
+inline constexpr nanoseconds kHandshakeTimeout = seconds(10);    // Upstream.handshake_timeout
+inline constexpr std::size_t kRefusalBodyBytesMax = 64 * 1024;   // a backend's own refusal, passed on
+inline constexpr std::size_t kCredentialBytesMax = 8 * 1024;
+
+// ---- live WebSockets
+inline constexpr std::uint64_t kMessageBytesMax = 16 * 1024 * 1024;  // Api.limits
+inline constexpr nanoseconds kPingInterval = seconds(30);            // Api.limits
+inline constexpr int kPingMissesMax = 2;
+inline constexpr nanoseconds kNoticeInterval = seconds(1);  // at most one throttle notice in it
+inline constexpr nanoseconds kCloseTimeout = seconds(1);    // from our close frame to the echo
+inline constexpr int kControlFramesPerSecondMax = 100;      // a peer's pings and pongs
+inline constexpr std::size_t kHeldBytesMax = 1024 * 1024;   // bytes a connection holds per direction
+
+// ---- the loop
+inline constexpr std::size_t kReadBufferBytes = 64 * 1024;
+inline constexpr std::size_t kReadBytesPerTurnMax = 256 * 1024;
+inline constexpr int kListenBacklog = 4096;
+
+// ---- proxy process
+inline constexpr std::size_t kConnectionsMax = 18'000;
+inline constexpr nanoseconds kDrainDelay = seconds(5);
+inline constexpr nanoseconds kDrainTime = seconds(20);
+inline constexpr std::size_t kInterimSeconds = 5;
+inline constexpr std::size_t kSpoolBytesMax = 256 * 1024 * 1024;
+inline constexpr std::size_t kRecordQueueMax = 65'536;
+inline constexpr std::size_t kAccessLogQueueMax = 65'536;
+
+// ---- identity
+inline constexpr std::size_t kTokensMax = 1'000'000;
+inline constexpr int kUnknownTokensPerSecondMax = 20;  // per client address
+inline constexpr nanoseconds kTokenLookupTimeout = seconds(3);
+
+// ---- discovery
+inline constexpr std::size_t kDiscoveryMessageBytesMax = 64 * 1024 * 1024;
+inline constexpr std::size_t kDiscoveryResponseBytesMax = 1024 * 1024;
+inline constexpr std::size_t kResubscribeBatch = 4096;
+inline constexpr nanoseconds kBackoffMin = milliseconds(500);
+inline constexpr nanoseconds kBackoffMax = seconds(30);
+inline constexpr nanoseconds kStreamAgeMax = std::chrono::minutes(30);
+
+// ---- names
+inline constexpr std::size_t kNameBytesMax = 63;
+
+}  // namespace sluice::limits
