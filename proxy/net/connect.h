@@ -1,0 +1,76 @@
+// Making connections and accepting them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "proxy/base/task.h"
+#include "proxy/net/loop.h"
+#include "proxy/net/side.h"
+#include "proxy/net/tls.h"
+
+namespace sluice::net {
+
+// Turns a host name into addresses off the loop (a blocking thread of its own, getaddrinfo). Shared
+// by all loops; any thread may call resolve. Literal addresses need no thread.
+class Resolver {
+ public:
+  Resolver();
+  ~Resolver();
+  // On the calling loop's thread: addresses in order of preference, or UNAVAILABLE with the host's
+  // name and the system's reason; DEADLINE_EXCEEDED at `deadline`.
+  Task<absl::StatusOr<std::vector<std::string>>> resolve(Loop& loop, std::string host, Mono deadline);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct ConnectTarget {
+  std::string host;
+  std::uint16_t port = 0;
+  std::shared_ptr<const TlsClientContext> tls;  // null: plain
+  std::string server_name;                      // SNI and name check; empty: `host`
+};
+
+// Resolves, connects (addresses in turn), and does the TLS handshake where asked. The side comes
+// paused. UNAVAILABLE: refused, unreachable, no such name, certificate not accepted (says which);
+// DEADLINE_EXCEEDED. TCP_NODELAY is set.
+Task<absl::StatusOr<std::unique_ptr<Side>>> connect(Loop& loop, Resolver& resolver,
+                                                    ConnectTarget target, Mono deadline);
+
+struct ListenOptions {
+  std::string address;  // literal IP
+  std::uint16_t port = 0;
+  bool reuse_port = false;  // several loops of this process share it
+};
+
+// A listening socket of one loop. Accepted sides are plain, paused, TCP_NODELAY; see tls.h to
+// upgrade them.
+class Acceptor {
+ public:
+  using OnAccept = std::function<void(std::unique_ptr<Side>)>;
+
+  // Binds and listens. Errors name the address and what to do (in use by another process, no such
+  // address, permission).
+  static absl::StatusOr<std::unique_ptr<Acceptor>> listen(Loop& loop, const ListenOptions& options,
+                                                          OnAccept on_accept);
+  ~Acceptor();
+
+  // With port 0: the one that was taken.
+  std::uint16_t port() const;
+  // Connections closed at once because no descriptor was left, since the start.
+  std::uint64_t refused_no_descriptors() const;
+
+ private:
+  struct Impl;
+  explicit Acceptor(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Checks that no other process listens on the address (SO_REUSEPORT would share it silently): binds
+// without SO_REUSEPORT and lets go. With port 0: takes a free port and returns it.
+absl::StatusOr<std::uint16_t> probe_port(const std::string& address, std::uint16_t port);
+
+}  // namespace sluice::net

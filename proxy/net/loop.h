@@ -1,0 +1,70 @@
+// One thread's loop: a Poller, an io_context for coroutines and posted work, a clock and a timer
+// wheel. A turn is: one epoll_wait, the ready handlers, io_context.poll(), timers.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+#include "proxy/base/bytes.h"
+#include "proxy/base/clock.h"
+#include "proxy/base/owner.h"
+#include "proxy/base/rng.h"
+#include "proxy/base/task.h"
+#include "proxy/base/timer_wheel.h"
+#include "proxy/net/poller.h"
+
+namespace sluice::net {
+
+// All members are for the loop's own thread unless they say otherwise.
+class Loop {
+ public:
+  enum class ClockMode { kSystem, kManual };
+
+  // `seed`: of the loop's source of chance. kManual: only advance() moves the clock, and a turn never
+  // waits (the simulation).
+  explicit Loop(std::uint64_t seed, ClockMode mode = ClockMode::kSystem);
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  // Runs turns until stop().
+  void run();
+  // One turn that waits at most `wait_max`. For tests and tools.
+  void turn(nanoseconds wait_max);
+  // kManual only: moves the clock; timers fire in the next turn.
+  void advance(Mono mono, Wall wall) { clock_.tick(mono, wall); }
+  // Any thread. run() returns after the turn.
+  void stop();
+
+  // Any thread: runs `work` on the loop's thread, in order. Wakes the loop if it sleeps.
+  void post(std::function<void()> work);
+
+  Executor executor() { return context_.get_executor(); }
+  Poller& poller() { return poller_; }
+  Clock& clock() { return clock_; }
+  TimerWheel& timers() { return timers_; }
+  Rng& rng() { return rng_; }
+
+  // The shared read buffer, with Side::kHeadroom bytes in front. For sides only.
+  MutableBytes read_buffer();
+
+ private:
+  void run_posted();
+
+  ClockMode mode_;
+  Poller poller_;
+  asio::io_context context_;
+  Clock clock_;
+  TimerWheel timers_;
+  Rng rng_;
+  std::vector<std::uint8_t> buffer_;
+  std::mutex mutex_;  // guards posted_
+  std::vector<std::function<void()>> posted_;
+  std::atomic<bool> sleeping_{false};
+  std::atomic<bool> stopped_{false};
+};
+
+}  // namespace sluice::net
