@@ -18,6 +18,9 @@ inline constexpr nanoseconds kConnectTimeout = seconds(5);       // Upstream.con
 inline constexpr nanoseconds kHandshakeTimeout = seconds(10);    // Upstream.handshake_timeout
 inline constexpr std::size_t kRefusalBodyBytesMax = 64 * 1024;   // a backend's own refusal, passed on
 inline constexpr std::size_t kCredentialBytesMax = 8 * 1024;
+inline constexpr std::size_t kChunkExtensionBytesMax = 256;   // of one chunk
+inline constexpr std::size_t kTrailerBytesMax = 8 * 1024;     // of one body, all together
+inline constexpr std::size_t kFormParametersMax = 64;         // a form-encoded body
 
 // ---- live WebSockets
 inline constexpr std::uint64_t kMessageBytesMax = 16 * 1024 * 1024;  // Api.limits
