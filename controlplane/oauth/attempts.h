@@ -1,0 +1,39 @@
+// Slows whoever guesses passwords or client secrets.
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/status.h"
+
+namespace sluice::controlplane::oauth {
+
+// Counts failures by key (a client's address, a user's name) in fixed windows. Any thread.
+class Attempts {
+ public:
+  Attempts(std::size_t failures_max, nanoseconds window)
+      : failures_max_(failures_max), window_(window) {}
+
+  // RESOURCE_EXHAUSTED, with the seconds to wait, once the key has failed too often. Ask before
+  // looking at the secret. An empty key is never counted.
+  absl::Status check(const std::string& key, Mono now);
+  void failed(const std::string& key, Mono now);
+  void succeeded(const std::string& key);
+
+ private:
+  struct Count {
+    std::size_t failures = 0;
+    Mono begin;
+  };
+  void make_room(Mono now);
+
+  const std::size_t failures_max_;
+  const nanoseconds window_;
+  std::mutex mutex_;  // guards counts_
+  std::unordered_map<std::string, Count> counts_;
+};
+
+}  // namespace sluice::controlplane::oauth
