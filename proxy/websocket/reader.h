@@ -47,7 +47,8 @@ class MessageReader {
 
  private:
   bool begin_frame();
-  bool take_payload(MutableBytes bytes);
+  bool read_head(ByteView& bytes);
+  bool take_payload(ByteView bytes);
   bool end_frame(std::vector<Message>& out);
   bool fail(std::uint16_t code, std::string_view fault);
 

@@ -21,6 +21,8 @@ class Utf8Validator {
   bool complete() const { return left_ == 0; }
 
  private:
+  void take(std::uint8_t byte);
+
   std::uint8_t left_ = 0;      // continuation bytes awaited; kBroken once wrong
   std::uint8_t least_ = 0x80;  // bounds of the next continuation byte
   std::uint8_t most_ = 0xbf;
