@@ -28,6 +28,7 @@ inline constexpr nanoseconds kPingInterval = seconds(30);            // Api.limi
 inline constexpr int kPingMissesMax = 2;
 inline constexpr nanoseconds kNoticeInterval = seconds(1);  // at most one throttle notice in it
 inline constexpr nanoseconds kCloseTimeout = seconds(1);    // from our close frame to the echo
+inline constexpr nanoseconds kPeerCloseTimeout = seconds(10);  // from a peer's close frame to the echo
 inline constexpr int kControlFramesPerSecondMax = 100;      // a peer's pings and pongs
 inline constexpr std::size_t kHeldBytesMax = 1024 * 1024;   // bytes a connection holds per direction
 

@@ -1,0 +1,88 @@
+#include "proxy/session/connection.h"
+
+#include <utility>
+
+namespace sluice::session {
+
+Connection::Connection(SessionContext& context) : context_(context) {
+  exchange_.services = context.services;
+  exchange_.begin = context.loop->clock().wall();
+}
+
+Connection::~Connection() {
+  forget_interests();
+  relay_.reset();
+  if (filters_ != nullptr) {
+    filters_->close(exchange_);
+  }
+  if (context_.access_log != nullptr && exchange_.ending.status != 0) {
+    context_.access_log->ended(exchange_facts(exchange_), exchange_.ending);
+  }
+}
+
+void Connection::use(std::shared_ptr<const config::CompiledApi> api,
+                     std::shared_ptr<const filter::FilterChain> chain) {
+  api_ = std::move(api);
+  exchange_.api = std::shared_ptr<const model::Api>(api_, &api_->api);
+  exchange_.depends_on(model::Subject::Kind::kApi, api_->api.name);
+  filters_ = std::make_unique<filter::FilterInstances>(std::move(chain));
+}
+
+void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
+                             std::string from_backend) {
+  // Heads are not needed any more; what records need of them was taken.
+  exchange_.request = {};
+  parts.exchange = &exchange_;
+  parts.filters = filters_.get();
+  relay_ = std::make_unique<Relay>(*context_.loop, std::move(parts),
+                                   [this] { context_.end_live(*this); });
+  register_interests();
+  relay_->start(std::move(from_client), std::move(from_backend));
+  if (changes != context_.changes()) {
+    recheck(*context_.snapshot());  // it changed between the open hooks and now
+  }
+}
+
+void Connection::recheck(const config::Snapshot& snapshot) {
+  if (relay_ == nullptr) {
+    return;
+  }
+  ++context_.counters->rechecked;
+  std::shared_ptr<const config::CompiledApi> api = snapshot.find_api(exchange_.api->name);
+  if (api == nullptr) {
+    relay_->close(filter::CloseCause::kApiDeleted);
+    return;
+  }
+  if (api != api_) {
+    api_ = std::move(api);
+    exchange_.api = std::shared_ptr<const model::Api>(api_, &api_->api);
+    if (const auto listener = snapshot.find_listener(exchange_.listener)) {
+      filters_->adopt(*api_->chain_for(*listener));
+    }
+  }
+  exchange_.subjects.clear();
+  exchange_.depends_on(model::Subject::Kind::kApi, api_->api.name);
+  relay_->recheck();
+  forget_interests();
+  register_interests();
+}
+
+void Connection::register_interests() {
+  interests_.resize(exchange_.subjects.size());
+  for (std::size_t i = 0; i < interests_.size(); ++i) {
+    interests_[i].connection = this;
+    interests_[i].key = InterestIndex::key_of(exchange_.subjects[i]);
+    context_.interests->add(interests_[i]);
+  }
+  exchange_.subjects.clear();
+  exchange_.subjects.shrink_to_fit();
+}
+
+void Connection::forget_interests() {
+  for (InterestIndex::Node& node : interests_) {
+    context_.interests->remove(node);
+  }
+  interests_.clear();
+}
+
+}  // namespace sluice::session

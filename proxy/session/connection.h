@@ -1,0 +1,57 @@
+// One exchange from its request head to its record: what the handshake's coroutine builds, and what
+// the worker keeps while the WebSocket lives.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "proxy/config/snapshot.h"
+#include "proxy/filter/chain.h"
+#include "proxy/filter/exchange.h"
+#include "proxy/session/context.h"
+#include "proxy/session/relay.h"
+
+namespace sluice::session {
+
+// Worker thread. Its destructor is the one scope guard of every exchange: close hooks, record,
+// access log, counters.
+class Connection {
+ public:
+  explicit Connection(SessionContext& context);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  filter::Exchange& exchange() { return exchange_; }
+  filter::FilterInstances* filters() { return filters_.get(); }
+  Relay* relay() { return relay_.get(); }
+
+  // Pins the API and makes the exchange's filters from the chain.
+  void use(std::shared_ptr<const config::CompiledApi> api,
+           std::shared_ptr<const filter::FilterChain> chain);
+  const config::CompiledApi* api() const { return api_.get(); }
+
+  // Registers what the exchange depends on; `changes`: the worker's count when its filters looked.
+  void begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
+                   std::string from_backend);
+
+  // Something it depends on changed: adopts its API of `snapshot` (none: it is closed) and rechecks.
+  void recheck(const config::Snapshot& snapshot);
+
+  // Set by the worker: the position in its table.
+  std::size_t live_index = 0;
+
+ private:
+  void register_interests();
+  void forget_interests();
+
+  SessionContext& context_;
+  filter::Exchange exchange_;
+  std::shared_ptr<const config::CompiledApi> api_;
+  std::unique_ptr<filter::FilterInstances> filters_;
+  std::unique_ptr<Relay> relay_;
+  std::vector<InterestIndex::Node> interests_;
+};
+
+}  // namespace sluice::session

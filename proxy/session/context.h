@@ -1,0 +1,53 @@
+// What a session needs of its worker.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "proxy/config/snapshot.h"
+#include "proxy/filter/exchange.h"
+#include "proxy/net/loop.h"
+#include "proxy/session/interests.h"
+#include "proxy/telemetry/access_log.h"
+#include "proxy/upstream/pool.h"
+
+namespace sluice::session {
+
+class Connection;
+
+// Plain counters of one worker, read at scrape through a post to it.
+struct SessionCounters {
+  std::uint64_t accepted = 0;
+  std::uint64_t tls_failures = 0;
+  std::uint64_t heads_too_slow = 0;
+  std::uint64_t refused = 0;          // by us, with an HTTP status or a close code
+  std::uint64_t backend_refused = 0;  // a backend's own answer, passed on
+  std::uint64_t opened = 0;           // WebSockets that went live
+  std::uint64_t closed = 0;
+  std::uint64_t refused_overload = 0;
+  std::uint64_t rechecked = 0;
+};
+
+// All members outlive every session; everything on the worker's thread.
+struct SessionContext {
+  net::Loop* loop = nullptr;
+  upstream::Pool* pool = nullptr;
+  const filter::Services* services = nullptr;
+  InterestIndex* interests = nullptr;
+  SessionCounters* counters = nullptr;
+  telemetry::AccessLog* access_log = nullptr;  // null: none is kept
+
+  // The worker's present snapshot.
+  std::function<std::shared_ptr<const config::Snapshot>()> snapshot;
+  // Whether one more connection may be served: empty, or why not.
+  std::function<std::string_view()> refuse_reason;
+  // Grows with every publication and identity change that the worker has seen.
+  std::function<std::uint64_t()> changes;
+  // Takes over a connection whose relay runs; it calls end_live when the relay is over.
+  std::function<void(std::unique_ptr<Connection>)> go_live;
+  // Destroys a live connection in a later turn.
+  std::function<void(Connection&)> end_live;
+};
+
+}  // namespace sluice::session
