@@ -37,6 +37,23 @@ inline constexpr std::size_t kReadBufferBytes = 64 * 1024;
 inline constexpr std::size_t kReadBytesPerTurnMax = 256 * 1024;
 inline constexpr int kListenBacklog = 4096;
 
+inline constexpr std::size_t kAcceptsPerTurnMax = 64;       // of one listening socket
+inline constexpr nanoseconds kAcceptRetry = milliseconds(100);  // after no descriptor was left
+
+// ---- host names
+inline constexpr std::size_t kResolverQueueMax = 1024;          // look-ups that wait
+inline constexpr nanoseconds kResolverCacheTime = seconds(5);   // an answer is used again
+inline constexpr std::size_t kResolverCacheMax = 1024;          // host names
+
+// ---- the house's own HTTP ports (admin, probes, the control plane's door)
+inline constexpr std::size_t kServerConnectionsMax = 1024;
+inline constexpr std::size_t kServerHeadBytesMax = 16 * 1024;
+inline constexpr std::size_t kServerBodyBytesMax = 8 * 1024 * 1024;
+inline constexpr nanoseconds kServerRequestTimeout = seconds(15);
+inline constexpr nanoseconds kServerResponseTimeout = seconds(30);
+inline constexpr nanoseconds kServerIdleTimeout = seconds(75);
+inline constexpr nanoseconds kServerLingerTimeout = seconds(1);  // reading after a refusal
+
 // ---- proxy process
 inline constexpr std::size_t kConnectionsMax = 18'000;
 inline constexpr nanoseconds kDrainDelay = seconds(5);
