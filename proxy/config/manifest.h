@@ -1,0 +1,61 @@
+// Resource files: YAML (JSON is YAML too), one or more documents of
+//   kind: Api
+//   name: echo-v1
+//   labels: {team: a}
+//   spec: {...}
+#pragma once
+
+#include <google/protobuf/message.h>
+#include <google/protobuf/struct.pb.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/base/status.h"
+
+namespace sluice::config {
+
+struct Manifest {
+  std::string kind;
+  std::string name;
+  std::map<std::string, std::string> labels;
+  google::protobuf::Struct spec;  // texts where the kind's field is a text, even if written as 1.0
+  std::string file;
+  int line = 0;                      // where the document begins; 0: unknown
+  std::map<std::string, int> lines;  // spec.endpoints.production[0] -> line
+
+  // FILE:LINE: of the field or what holds it; "" if nothing is known.
+  std::string place(std::string_view field) const;
+};
+
+// The kinds that a file may hold, in the order in which they are applied.
+const std::vector<std::string>& manifest_kinds();
+
+// The message of a kind's spec; null for a kind that does not exist.
+const google::protobuf::Descriptor* spec_descriptor(std::string_view kind);
+
+// `file` is for messages. INVALID_ARGUMENT lists every fault with FILE:LINE: broken YAML, a key that
+// stands twice, a kind that does not exist (the kinds are listed), a name that is none.
+absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std::string_view file);
+// NOT_FOUND or UNAVAILABLE if the file cannot be read.
+absl::StatusOr<std::vector<Manifest>> load_manifest_file(const std::string& path);
+
+// The typed spec, sluice.config.v1.<kind>. INVALID_ARGUMENT lists every fault, one a line, as
+// FILE:LINE: Kind name: spec.field: ...; unknown fields come with the nearest known one, durations
+// are 30s, 500ms, 5m, 1h.
+absl::StatusOr<std::unique_ptr<google::protobuf::Message>> to_resource(const Manifest& manifest);
+
+// The way back, for export: fields with their default left out, durations as text.
+Manifest to_manifest(std::string_view kind, std::string_view name,
+                     const std::map<std::string, std::string>& labels,
+                     const google::protobuf::Message& spec);
+// One document, without a leading ---.
+std::string to_yaml(const Manifest& manifest);
+
+// Resource names: [A-Za-z0-9][A-Za-z0-9._-]{0,62}.
+bool is_name(std::string_view text);
+
+}  // namespace sluice::config
