@@ -45,7 +45,8 @@ class Clock {
  public:
   // Begins at the system's time.
   Clock() : Clock(system_mono(), system_wall()) {}
-  Clock(Mono mono, Wall wall) : now_(mono), offset_(wall.time_since_epoch() - mono.time_since_epoch()) {}
+  Clock(Mono mono, Wall wall)
+      : now_(mono), offset_(wall.time_since_epoch() - mono.time_since_epoch()) {}
 
   Mono now() const { return now_; }
   Wall wall() const { return Wall(now_.time_since_epoch() + offset_); }

@@ -15,7 +15,8 @@ TEST(Clock, NeverFallsWhenTheSystemClockIsSetBack) {
   Clock clock(Mono(seconds(10)), Wall(seconds(1000)));
   Wall before = clock.wall();
   for (int i = 1; i <= 100; ++i) {
-    clock.tick(Mono(seconds(10) + milliseconds(100) * i), Wall(seconds(500) + milliseconds(100) * i));
+    clock.tick(Mono(seconds(10) + milliseconds(100) * i),
+               Wall(seconds(500) + milliseconds(100) * i));
     EXPECT_GT(clock.wall(), before);
     before = clock.wall();
   }

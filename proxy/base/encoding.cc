@@ -90,8 +90,8 @@ std::optional<std::string> from_base64(std::string_view text) {
   // EVP_DecodeBlock trims white space and wants padding only at the end; check the alphabet first.
   const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with("=") ? 1 : 0;
   for (const char c : text.substr(0, text.size() - padding)) {
-    const bool known = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-                       (c >= '0' && c <= '9') || c == '+' || c == '/';
+    const bool known = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                       c == '+' || c == '/';
     if (!known) {
       return std::nullopt;
     }
@@ -120,7 +120,8 @@ std::string base64url(std::string_view bytes) {
 
 std::string random_bytes(std::size_t size) {
   std::string out(size, '\0');
-  SLUICE_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(out.data()), static_cast<int>(size)) == 1);
+  SLUICE_CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(out.data()), static_cast<int>(size)) ==
+               1);
   return out;
 }
 

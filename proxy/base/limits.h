@@ -16,11 +16,12 @@ inline constexpr std::size_t kHeaderCountMax = 128;
 inline constexpr nanoseconds kRequestHeadTimeout = seconds(10);  // Listener.request_head_timeout
 inline constexpr nanoseconds kConnectTimeout = seconds(5);       // Upstream.connect_timeout
 inline constexpr nanoseconds kHandshakeTimeout = seconds(10);    // Upstream.handshake_timeout
-inline constexpr std::size_t kRefusalBodyBytesMax = 64 * 1024;   // a backend's own refusal, passed on
+inline constexpr std::size_t kRefusalBodyBytesMax =
+    64 * 1024;  // a backend's own refusal, passed on
 inline constexpr std::size_t kCredentialBytesMax = 8 * 1024;
-inline constexpr std::size_t kChunkExtensionBytesMax = 256;   // of one chunk
-inline constexpr std::size_t kTrailerBytesMax = 8 * 1024;     // of one body, all together
-inline constexpr std::size_t kFormParametersMax = 64;         // a form-encoded body
+inline constexpr std::size_t kChunkExtensionBytesMax = 256;  // of one chunk
+inline constexpr std::size_t kTrailerBytesMax = 8 * 1024;    // of one body, all together
+inline constexpr std::size_t kFormParametersMax = 64;        // a form-encoded body
 
 // ---- live WebSockets
 inline constexpr std::uint64_t kMessageBytesMax = 16 * 1024 * 1024;  // Api.limits
@@ -28,22 +29,23 @@ inline constexpr nanoseconds kPingInterval = seconds(30);            // Api.limi
 inline constexpr int kPingMissesMax = 2;
 inline constexpr nanoseconds kNoticeInterval = seconds(1);  // at most one throttle notice in it
 inline constexpr nanoseconds kCloseTimeout = seconds(1);    // from our close frame to the echo
-inline constexpr nanoseconds kPeerCloseTimeout = seconds(10);  // from a peer's close frame to the echo
-inline constexpr int kControlFramesPerSecondMax = 100;      // a peer's pings and pongs
-inline constexpr std::size_t kHeldBytesMax = 1024 * 1024;   // bytes a connection holds per direction
+inline constexpr nanoseconds kPeerCloseTimeout =
+    seconds(10);                                           // from a peer's close frame to the echo
+inline constexpr int kControlFramesPerSecondMax = 100;     // a peer's pings and pongs
+inline constexpr std::size_t kHeldBytesMax = 1024 * 1024;  // bytes a connection holds per direction
 
 // ---- the loop
 inline constexpr std::size_t kReadBufferBytes = 64 * 1024;
 inline constexpr std::size_t kReadBytesPerTurnMax = 256 * 1024;
 inline constexpr int kListenBacklog = 4096;
 
-inline constexpr std::size_t kAcceptsPerTurnMax = 64;       // of one listening socket
+inline constexpr std::size_t kAcceptsPerTurnMax = 64;           // of one listening socket
 inline constexpr nanoseconds kAcceptRetry = milliseconds(100);  // after no descriptor was left
 
 // ---- host names
-inline constexpr std::size_t kResolverQueueMax = 1024;          // look-ups that wait
-inline constexpr nanoseconds kResolverCacheTime = seconds(5);   // an answer is used again
-inline constexpr std::size_t kResolverCacheMax = 1024;          // host names
+inline constexpr std::size_t kResolverQueueMax = 1024;         // look-ups that wait
+inline constexpr nanoseconds kResolverCacheTime = seconds(5);  // an answer is used again
+inline constexpr std::size_t kResolverCacheMax = 1024;         // host names
 
 // ---- the house's own HTTP ports (admin, probes, the control plane's door)
 inline constexpr std::size_t kServerConnectionsMax = 1024;

@@ -69,8 +69,6 @@ bool set_level(std::string_view name) {
   return false;
 }
 
-void write(Level level, std::string_view text) {
-  logger().log(to_spdlog(level), "{}", text);
-}
+void write(Level level, std::string_view text) { logger().log(to_spdlog(level), "{}", text); }
 
 }  // namespace sluice::log

@@ -8,18 +8,18 @@
 #include "absl/status/statusor.h"
 
 // Returns from the enclosing function (plain or coroutine keyword given) if `expr` is not OK.
-#define SLUICE_RETURN_IF_ERROR(expr)                         \
-  do {                                                       \
-    if (::absl::Status status_ = (expr); !status_.ok()) {    \
-      return status_;                                        \
-    }                                                        \
+#define SLUICE_RETURN_IF_ERROR(expr)                      \
+  do {                                                    \
+    if (::absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                     \
+    }                                                     \
   } while (false)
 
-#define SLUICE_CO_RETURN_IF_ERROR(expr)                      \
-  do {                                                       \
-    if (::absl::Status status_ = (expr); !status_.ok()) {    \
-      co_return status_;                                     \
-    }                                                        \
+#define SLUICE_CO_RETURN_IF_ERROR(expr)                   \
+  do {                                                    \
+    if (::absl::Status status_ = (expr); !status_.ok()) { \
+      co_return status_;                                  \
+    }                                                     \
   } while (false)
 
 #define SLUICE_CONCAT_(a, b) a##b
@@ -27,9 +27,9 @@
 
 // Declares or assigns `lhs` from the StatusOr `expr`, or returns its status.
 #define SLUICE_ASSIGN_OR_RETURN(lhs, expr) \
-  SLUICE_ASSIGN_OR_(SLUICE_CONCAT(result_, __LINE__), lhs, expr, return)
+  SLUICE_ASSIGN_OR_(SLUICE_CONCAT(result_, __LINE__), lhs, expr, return )
 #define SLUICE_ASSIGN_OR_CO_RETURN(lhs, expr) \
-  SLUICE_ASSIGN_OR_(SLUICE_CONCAT(result_, __LINE__), lhs, expr, co_return)
+  SLUICE_ASSIGN_OR_(SLUICE_CONCAT(result_, __LINE__), lhs, expr, co_return )
 #define SLUICE_ASSIGN_OR_(result, lhs, expr, ret) \
   auto result = (expr);                           \
   if (!result.ok()) {                             \

@@ -22,15 +22,15 @@ class TaskGroup {
   // Runs `task` on the executor. An exception that leaves it is a bug and ends the process.
   void spawn(Task<void> task) {
     auto member = members_.emplace(members_.end());
-    asio::co_spawn(executor_, run(std::move(task)),
-                   asio::bind_cancellation_slot(member->slot(),
-                                                [this, member](std::exception_ptr error) {
-                                                  SLUICE_CHECK(error == nullptr);
-                                                  members_.erase(member);
-                                                  if (members_.empty() && empty_.waiting()) {
-                                                    empty_.set(absl::OkStatus());
-                                                  }
-                                                }));
+    asio::co_spawn(
+        executor_, run(std::move(task)),
+        asio::bind_cancellation_slot(member->slot(), [this, member](std::exception_ptr error) {
+          SLUICE_CHECK(error == nullptr);
+          members_.erase(member);
+          if (members_.empty() && empty_.waiting()) {
+            empty_.set(absl::OkStatus());
+          }
+        }));
   }
 
   // Cancels every member at its present or next wait. Members may end before this returns.

@@ -129,7 +129,7 @@ void TimerWheel::advance(Mono now) {
     }
     const int slot = slot_of(tick_, 0);
     const std::int64_t fired = tick_;
-    // Move on before firing, so that what callbacks arm for now lands in the next tick.
+    // Move on before firing, so that what callbacks arm at once lands in the next tick.
     ++tick_;
     Level& level = levels_[0];
     if ((level.occupied >> slot & 1) != 0) {

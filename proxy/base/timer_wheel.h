@@ -48,7 +48,7 @@ class TimerWheel {
   // kNever cancels.
   void arm(Timer& timer, Mono deadline);
 
-  // Fires all that is due. Timers armed meanwhile for now or earlier fire in the next call.
+  // Fires all that is due. Timers armed meanwhile for this time or earlier fire in the next call.
   void advance(Mono now);
 
   // A time at or before the earliest deadline (exact within one level's slot); kNever if none.

@@ -52,7 +52,8 @@ TEST(TimerWheel, RandomDeadlinesFireNeverEarlyAndWithinTheStep) {
     for (int i = 0; i < 300; ++i) {
       probes.push_back(std::make_unique<Probe>(wheel));
       const int scale = static_cast<int>(rng.below(24));
-      deadlines.push_back(now + static_cast<std::int64_t>(rng.below(std::uint64_t{1} << scale)) + 1);
+      deadlines.push_back(now + static_cast<std::int64_t>(rng.below(std::uint64_t{1} << scale)) +
+                          1);
       wheel.arm(probes.back()->timer, at_ms(deadlines.back()));
     }
     while (wheel.size() > 0) {

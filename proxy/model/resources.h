@@ -54,7 +54,7 @@ struct Endpoint {
   std::string host;  // name or address, IPv6 without brackets
   std::uint16_t port = 0;
   bool tls = false;
-  std::string path;  // begins with '/'; the topic is joined to it with one slash
+  std::string path;       // begins with '/'; the topic is joined to it with one slash
   std::string authority;  // Host header: host[:port] with the scheme's default port left out
 };
 
@@ -73,11 +73,11 @@ struct Api {
   ApiState state = ApiState::kCreated;
   bool default_version = false;
   std::vector<std::string> plans;
-  std::string api_plan;  // name of a Plan
+  std::string api_plan;                      // name of a Plan
   std::vector<std::string> allowed_origins;  // empty: all
   RefuseBy refuse_by = RefuseBy::kHttp;
   CloseCodes close_codes = CloseCodes::kReference;
-  std::string throttle_notice;  // template, {limit} and {seconds}
+  std::string throttle_notice;                     // template, {limit} and {seconds}
   std::vector<CredentialPlace> credential_places;  // in order of precedence, never empty
   WebSocketLimits limits;
 };
@@ -145,7 +145,7 @@ struct Principal {
   std::string application;
   std::string application_plan;
   std::string subscription_plan;
-  std::string user;        // end user, or the application's owner where the grant had none
+  std::string user;  // end user, or the application's owner where the grant had none
   std::string credential;
   KeyType key_type = KeyType::kProduction;
   Sha256 token{};

@@ -41,8 +41,7 @@ http::RequestHead request_for_backend(const filter::Exchange& exchange,
                                       const websocket::Extensions& extensions) {
   http::RequestHead head;
   head.method = "GET";
-  head.target =
-      http::format_target(join_path(endpoint.path, exchange.topic), exchange.query);
+  head.target = http::format_target(join_path(endpoint.path, exchange.topic), exchange.query);
   head.headers = exchange.request.headers;
   http::remove_hop_by_hop(head.headers);
   head.headers.set("Host", endpoint.authority);
@@ -141,8 +140,7 @@ Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& excha
     result.body = co_await read_refusal(side, result.head, deadline);
     co_return result;
   }
-  auto answer =
-      websocket::check_upgrade_response(result.head, ask.key, ask.subprotocols, offered);
+  auto answer = websocket::check_upgrade_response(result.head, ask.key, ask.subprotocols, offered);
   if (!answer.ok()) {
     co_return failed(Refusal::kBackendUnreachable,
                      "The backend's 101 is not a WebSocket handshake: " +

@@ -36,7 +36,8 @@ class Connection {
   void begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
                    std::string from_backend);
 
-  // Something it depends on changed: adopts its API of `snapshot` (none: it is closed) and rechecks.
+  // Something it depends on changed: adopts its API of `snapshot` (none: it is closed) and
+  // rechecks.
   void recheck(const config::Snapshot& snapshot);
 
   // Set by the worker: the position in its table.

@@ -27,6 +27,19 @@ struct SessionCounters {
   std::uint64_t closed = 0;
   std::uint64_t refused_overload = 0;
   std::uint64_t rechecked = 0;
+
+  SessionCounters& operator+=(const SessionCounters& other) {
+    accepted += other.accepted;
+    tls_failures += other.tls_failures;
+    heads_too_slow += other.heads_too_slow;
+    refused += other.refused;
+    backend_refused += other.backend_refused;
+    opened += other.opened;
+    closed += other.closed;
+    refused_overload += other.refused_overload;
+    rechecked += other.rechecked;
+    return *this;
+  }
 };
 
 // All members outlive every session; everything on the worker's thread.

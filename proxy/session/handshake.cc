@@ -116,8 +116,7 @@ Task<std::optional<Refused>> Handshake::read_head() {
         http::parse_request_head(client_.unread(), listener_->head_bytes_max, scanner);
     if (parsed.state == http::ParseState::kError) {
       Refused refused;
-      refused.refusal =
-          parsed.error.status == 431 ? Refusal::kHeadTooLarge : Refusal::kMalformed;
+      refused.refusal = parsed.error.status == 431 ? Refusal::kHeadTooLarge : Refusal::kMalformed;
       refused.text = std::move(parsed.error.text);
       co_return refused;
     }
@@ -126,7 +125,8 @@ Task<std::optional<Refused>> Handshake::read_head() {
       exchange().request = std::move(parsed.head);
       co_return std::nullopt;
     }
-    const absl::Status status = co_await client_.read_more(listener_->head_bytes_max + 1, deadline_);
+    const absl::Status status =
+        co_await client_.read_more(listener_->head_bytes_max + 1, deadline_);
     if (status.ok()) {
       continue;
     }
@@ -257,8 +257,8 @@ Task<void> Handshake::refuse_by_close(filter::CloseInstead close) {
   filter::Exchange& ex = exchange();
   ex.ending.status = 101;
   ex.ending.close_code = close.code;
-  std::string answer = http::serialize(
-      websocket::make_upgrade_response(upgrade_.key, pick_subprotocol("")));
+  std::string answer =
+      http::serialize(websocket::make_upgrade_response(upgrade_.key, pick_subprotocol("")));
   answer += websocket::make_close(close.code, close.reason);
   const Mono until = context_.loop->clock().now() + limits::kCloseTimeout;
   if ((co_await client_.write_all(answer, until)).ok()) {
@@ -298,8 +298,8 @@ Task<void> Handshake::pass_refusal_on(BackendResult result) {
   }
 }
 
-// Some clients fail a connection whose offered sub-protocols were all passed over, so a credential's
-// marker is named when nothing else was.
+// Some clients fail a connection whose offered sub-protocols were all passed over, so a
+// credential's marker is named when nothing else was.
 std::string Handshake::pick_subprotocol(std::string_view backends) const {
   if (!backends.empty()) {
     return std::string(backends);
@@ -323,8 +323,8 @@ Task<void> Handshake::accept(BackendResult result) {
   }
   head.headers.set("X-Request-Id", ex.id);
   ex.ending.status = 101;
-  ex.handshake_us = static_cast<std::uint64_t>(
-      duration_cast<microseconds>(system_mono() - head_done_).count());
+  ex.handshake_us =
+      static_cast<std::uint64_t>(duration_cast<microseconds>(system_mono() - head_done_).count());
   connection_->filters()->reply(ex, head);
   const std::string response = http::serialize(head);
   const Mono until = context_.loop->clock().now() + limits::kHandshakeTimeout;

@@ -1,5 +1,5 @@
-// Which live connections of a worker depend on what: a change looks its subject up here and rechecks
-// just these.
+// Which live connections of a worker depend on what: a change looks its subject up here and
+// rechecks just these.
 #pragma once
 
 #include <boost/unordered/unordered_flat_map.hpp>

@@ -202,8 +202,8 @@ Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run) {
   }
   const websocket::MessageTracker before = tracker_;
   websocket::FrameStep step;
-  if (parsed == FrameParse::kError ||
-      tracker_.step(head, step) != websocket::FrameFault::kNone) [[unlikely]] {
+  if (parsed == FrameParse::kError || tracker_.step(head, step) != websocket::FrameFault::kNone)
+      [[unlikely]] {
     broken_ = true;
     relay_.close(filter::CloseCause::kProtocolError);
     return Step::kStop;

@@ -34,8 +34,8 @@ class Lane final : public net::SideUser {
   void on_error(net::Side& side, absl::Status status) override;
   void on_writable(net::Side& side) override;
 
-  // Puts a whole frame in at the next frame boundary (message boundary for data). A close frame ends
-  // the direction: nothing is passed on after it.
+  // Puts a whole frame in at the next frame boundary (message boundary for data). A close frame
+  // ends the direction: nothing is passed on after it.
   void insert_control(std::string frame);
   void insert_message(std::string frame);
   void insert_close(std::string frame);
@@ -105,15 +105,15 @@ class Lane final : public net::SideUser {
   net::Side* to_ = nullptr;
   Lane* other_ = nullptr;
   std::unique_ptr<Backlog> backlog_;
-  std::uint64_t frame_left_ = 0;      // payload bytes of the frame under way that are still to come
-  std::uint32_t messages_ = 0;        // passed in this scan
+  std::uint64_t frame_left_ = 0;  // payload bytes of the frame under way that are still to come
+  std::uint32_t messages_ = 0;    // passed in this scan
   std::uint64_t bytes_ = 0;
   websocket::MessageTracker tracker_;
   filter::Direction direction_;
-  bool data_frame_ = false;     // the frame under way is data
-  bool skip_ = false;           // the frame under way is not passed on
-  bool drop_message_ = false;   // the message under way is not passed on
-  bool muted_ = false;          // our close frame went out: nothing more is passed on
+  bool data_frame_ = false;    // the frame under way is data
+  bool skip_ = false;          // the frame under way is not passed on
+  bool drop_message_ = false;  // the message under way is not passed on
+  bool muted_ = false;         // our close frame went out: nothing more is passed on
   bool close_seen_ = false;
   bool ended_ = false;
   bool broken_ = false;

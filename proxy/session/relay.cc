@@ -71,7 +71,8 @@ void Relay::adopt_limits() {
   due_.age = limits.age_max > nanoseconds::zero() ? begin_ + limits.age_max : kNever;
   if (ping_interval_ != limits.ping_interval) {
     ping_interval_ = limits.ping_interval;
-    due_.ping = ping_interval_ > nanoseconds::zero() ? loop_.clock().now() + ping_interval_ : kNever;
+    due_.ping =
+        ping_interval_ > nanoseconds::zero() ? loop_.clock().now() + ping_interval_ : kNever;
   }
 }
 
@@ -237,9 +238,9 @@ bool Relay::ping_one(Lane& input, Lane& output, bool masked) {
   if (input.stopped() || output.mid_frame() || !output.output_flushed()) {
     return false;
   }
-  output.insert_control(masked ? websocket::make_frame(websocket::Opcode::kPing, ping_payload_,
-                                                       true, mask())
-                               : websocket::make_frame(websocket::Opcode::kPing, ping_payload_));
+  output.insert_control(
+      masked ? websocket::make_frame(websocket::Opcode::kPing, ping_payload_, true, mask())
+             : websocket::make_frame(websocket::Opcode::kPing, ping_payload_));
   return true;
 }
 

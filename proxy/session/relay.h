@@ -21,9 +21,9 @@ class Relay {
   struct Parts {
     std::unique_ptr<net::Side> client;
     std::unique_ptr<net::Side> backend;
-    filter::Exchange* exchange = nullptr;         // outlives the relay
-    filter::FilterInstances* filters = nullptr;   // outlives the relay
-    bool deflate = false;                         // permessage-deflate was negotiated
+    filter::Exchange* exchange = nullptr;        // outlives the relay
+    filter::FilterInstances* filters = nullptr;  // outlives the relay
+    bool deflate = false;                        // permessage-deflate was negotiated
   };
 
   // `over` is called once, from the loop, when both connections are finished; it may destroy the
@@ -34,8 +34,8 @@ class Relay {
   // `from_client`, `from_backend`: what was read behind the handshakes' heads.
   void start(std::string from_client, std::string from_backend);
 
-  // Closes both ways with the cause's code (its own words where `reason` is empty). Does nothing if a
-  // close is under way.
+  // Closes both ways with the cause's code (its own words where `reason` is empty). Does nothing if
+  // a close is under way.
   void close(filter::CloseCause cause, std::string reason = "");
 
   // Asks the filters again, and the limits of the exchange's API are read anew.
