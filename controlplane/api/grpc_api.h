@@ -1,0 +1,35 @@
+// The table's services by gRPC: a grpc::Service is made at run time for each, so that reflection and
+// the health service list them like generated ones.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "controlplane/api/handler_pool.h"
+#include "controlplane/api/service_table.h"
+
+namespace grpc {
+class ServerBuilder;
+class Service;
+}  // namespace grpc
+
+namespace sluice::controlplane::api {
+
+// Outlives the server that it is registered with. Handlers run on `pool`, never on gRPC's threads. The
+// caller is known by metadata `authorization: Bearer ...`, the peer's address and its verified client
+// certificate.
+class GrpcApi {
+ public:
+  // `table` and `pool` outlive it.
+  GrpcApi(const ServiceTable& table, HandlerPool& pool);
+  ~GrpcApi();
+
+  // Registers every service, and turns reflection and the health service on. Once, before
+  // BuildAndStart.
+  void register_with(grpc::ServerBuilder& builder);
+
+ private:
+  std::vector<std::unique_ptr<grpc::Service>> services_;
+};
+
+}  // namespace sluice::controlplane::api
