@@ -64,6 +64,10 @@ inline constexpr std::size_t kInterimSeconds = 5;
 inline constexpr std::size_t kSpoolBytesMax = 256 * 1024 * 1024;
 inline constexpr std::size_t kRecordQueueMax = 65'536;
 inline constexpr std::size_t kAccessLogQueueMax = 65'536;
+inline constexpr std::size_t kSpoolSegmentBytes = 4 * 1024 * 1024;
+inline constexpr std::size_t kRecordsWaitingMax = 16'384;  // that the sink does not take
+inline constexpr std::size_t kRecordFileBytesMax = 64 * 1024 * 1024;  // records.jsonl, then rotated
+inline constexpr std::size_t kLineBufferBytesMax = 4 * 1024 * 1024;  // lines that no reader takes
 
 // ---- identity
 inline constexpr std::size_t kTokensMax = 1'000'000;

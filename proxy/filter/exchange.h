@@ -47,16 +47,14 @@ struct Services {
   std::function<std::shared_ptr<const model::Plan>(std::string_view name)> find_plan;
   // Hands a record to the sink. Never blocks; counted if it must be dropped.
   std::function<void(telemetry::Record record)> emit;
+  // A slot for a live exchange; null if none is free. Then its record goes through emit.
+  std::function<telemetry::Account*(const telemetry::Facts& facts)> open_account;
+  // Ends it; the sink makes the final record from the slot. The account is not touched afterwards.
+  std::function<void(telemetry::Account* account, const telemetry::Ending& ending)> close_account;
 };
 
 // How an exchange ended, for the close hook, the access log and the record.
-struct Ending {
-  int status = 0;                         // HTTP status that the client got
-  std::optional<int> refusal_code;        // code of our refusal's JSON body
-  std::uint16_t close_code = 0;           // first close code sent or seen, 0: none
-  telemetry::CloseSide close_side = telemetry::CloseSide::kNone;
-  std::string reason;
-};
+using Ending = telemetry::Ending;
 
 // Lives in the session's coroutine frame. What filters may change says so.
 struct Exchange {

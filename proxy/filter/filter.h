@@ -27,7 +27,8 @@ class Filter {
 
   // A plain call for each data frame: no allocation, no lock, no await while it passes. Up: chain
   // order; down: reverse. kPass, kDrop, kHold or kClose; for frames that do not begin a message only
-  // kPass and kClose count.
+  // kPass and kClose count; the rest of a dropped message is not told at all, and a message that was
+  // held is told again.
   virtual Verdict data(Exchange& exchange, const DataUnit& unit);
 
   // A later filter did not pass a message that this one's data() passed: give back what was charged.

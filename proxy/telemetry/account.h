@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 
 namespace sluice::telemetry {
 
-// One exchange's counters. Written by its worker alone with relaxed stores; read by the reporter.
+// One exchange's counters. Written by its worker alone with relaxed stores; read by the recorder.
 // The first cache line is all that a message touches.
 struct alignas(64) Account {
   std::atomic<std::uint64_t> messages_up{0};
@@ -36,30 +37,79 @@ struct alignas(64) Account {
   }
 };
 
-// The slots of all workers. open() and close() are for any worker (a mutex, once an exchange);
-// interim() and recover() for the control thread.
+struct Slot;
+
+// The slots of all workers. open() and close() are for any thread; the rest is for the recorder, one
+// thread. Each part of an account is made in three steps, so that a crash between any two of them
+// neither loses nor doubles a count:
+//   1. part() writes into the slot: "the part with sequence S covers the counts up to C";
+//   2. the sink makes the record S durable;
+//   3. settle() writes "the counts up to C are covered" and takes the note of 1 back.
+// A successor that finds the note compares S with the sink's last sequence: S is there, so it does 3;
+// it is not, so it forgets the note, and the next part carries the counts. Sequences are never used
+// twice. The slots and the sink's writes both survive the process in the order they were made.
 class AccountTable {
  public:
-  // Maps `path` (created if absent), or anonymous memory if it is empty, with room for `slots_max`
-  // live exchanges; the file grows by use. A file of another layout is an error that names it.
+  // Maps `path` (created if absent, locked against a second process), or anonymous memory if it is
+  // empty, with room for `slots_max` live exchanges. A file of another layout, or one in use, is an
+  // error that names it. `last_sequence`: of the sink, for the notes of an earlier process.
   static absl::StatusOr<std::unique_ptr<AccountTable>> open_file(const std::string& path,
-                                                                 std::size_t slots_max);
-  virtual ~AccountTable() = default;
+                                                                 std::size_t slots_max,
+                                                                 std::uint64_t last_sequence);
+  ~AccountTable();
+  AccountTable(const AccountTable&) = delete;
+  AccountTable& operator=(const AccountTable&) = delete;
 
   // A slot with zero counts and these facts; null if none is free (counted).
-  virtual Account* open(const Facts& facts) = 0;
+  Account* open(const Facts& facts);
 
-  // Ends the exchange: the final record with the counts since the last part, and frees the slot once
-  // the record is safe in the sink (the sink calls settle).
-  virtual Record close(Account* account, Record ending) = 0;
+  // Ends the exchange. Never blocks. The account must not be touched afterwards.
+  void close(Account* account, const Ending& ending);
 
-  // An interim record for each live exchange that moved since its last part.
-  virtual std::vector<Record> interim(Wall now) = 0;
+  // ---- for the recorder
 
-  // Records of what an earlier process left open; empties its slots once settled. Once, at start.
-  virtual std::vector<Record> recover(Wall now) = 0;
+  // Slots of exchanges that ended since the last call; at first those that an earlier process left.
+  std::vector<std::uint32_t> take_ended();
+  // Slots of live exchanges that moved since their last part.
+  std::vector<std::uint32_t> moved() const;
+  // Step 1: the slot's record with what came since its last part. FINAL (or RECOVERED) for a slot
+  // from take_ended(), else INTERIM.
+  Record part(std::uint32_t slot, std::uint64_t sequence, Wall now);
+  // Step 3; frees the slot of an ended exchange.
+  void settle(std::uint32_t slot);
+  // Instead of 3: the sink did not take it.
+  void forget_part(std::uint32_t slot);
+  // The record of an ended exchange is given up: frees its slot.
+  void give_up(std::uint32_t slot);
+  // The process lives at this time: when a successor says that its exchanges ended.
+  void heartbeat(Wall now);
 
-  virtual std::size_t live() const = 0;
+  std::size_t live() const { return live_.load(std::memory_order_relaxed); }
+  std::size_t slots_max() const { return slots_max_; }
+  // Times that open() found no slot.
+  std::uint64_t exhausted() const { return exhausted_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Mapping;
+  struct Header;
+
+  AccountTable(std::unique_ptr<Mapping> mapping, std::size_t slots_max);
+  void take_over(std::uint64_t last_sequence);
+  Slot& slot(std::uint32_t index) const;
+  void free_slot(std::uint32_t index);
+
+  std::unique_ptr<Mapping> mapping_;
+  Header* header_;
+  Slot* slots_;
+  std::size_t slots_max_;
+  std::mutex mutex_;                 // of free_ and high_water_'s growth
+  std::vector<std::uint32_t> free_;  // below high_water_
+  std::atomic<std::uint32_t> high_water_{0};
+  std::vector<std::uint32_t> ended_next_;  // links of the list that ended_ heads
+  std::atomic<std::uint32_t> ended_;
+  std::vector<std::uint32_t> left_behind_;  // by an earlier process
+  std::atomic<std::size_t> live_{0};
+  std::atomic<std::uint64_t> exhausted_{0};
 };
 
 }  // namespace sluice::telemetry

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "proxy/base/clock.h"
@@ -12,6 +13,15 @@ namespace sluice::telemetry {
 
 // Who began a close.
 enum class CloseSide : std::uint8_t { kNone, kClient, kBackend, kProxy };
+
+// How an exchange ended.
+struct Ending {
+  int status = 0;                  // HTTP status that the client got; 0: it left before one
+  std::optional<int> refusal_code;  // code of our refusal's JSON body
+  std::uint16_t close_code = 0;    // first close code sent or seen, 0: none
+  CloseSide close_side = CloseSide::kNone;
+  std::string reason;
+};
 
 // Who and what an exchange is. Written into the account's slot when it opens, so that a successor can
 // tell it after kill -9; each text is cut to what the slot holds.

@@ -1,0 +1,66 @@
+// The access log: a JSON line for each handshake refused, connection opened and connection closed.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "proxy/base/clock.h"
+#include "proxy/base/status.h"
+#include "proxy/telemetry/inbox.h"
+#include "proxy/telemetry/line_writer.h"
+#include "proxy/telemetry/record.h"
+
+namespace sluice::telemetry {
+
+struct AccessEntry {
+  enum class Event : std::uint8_t { kRefused, kOpened, kClosed };
+  Event event = Event::kRefused;
+  Wall time{};
+  Facts facts;
+  std::string method;
+  std::string path;   // without query
+  std::string query;  // access_token and apikey are redacted when it is written
+  Counts counts;      // of kClosed
+  Ending ending;      // its status alone for kOpened
+};
+
+// write(), opened() and ended() are for any thread and never block: a full queue drops the line, which
+// is counted and told in the log itself. flush() and reopen() are for one thread.
+class AccessLog {
+ public:
+  // `path`: a file to append to, or `-` for stdout.
+  static absl::StatusOr<std::unique_ptr<AccessLog>> open(std::string path);
+
+  void write(AccessEntry entry) { inbox_.push(std::move(entry)); }
+  void opened(const Facts& facts);
+  // kClosed after a 101, else kRefused.
+  void ended(const Facts& facts, const Ending& ending, const Counts& counts = {});
+
+  // Writes out what came. A pipe that is full is not waited for. Call every 100 ms or so, and at the
+  // end.
+  void flush();
+  // For log rotation: opens the path anew. May be asked for on any thread; the next flush does it.
+  void reopen() { reopen_.store(true, std::memory_order_relaxed); }
+
+  std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  AccessLog(std::string path, std::unique_ptr<LineWriter> writer);
+
+  std::string path_;
+  std::unique_ptr<LineWriter> writer_;
+  Inbox<AccessEntry> inbox_;
+  std::atomic<bool> reopen_{false};
+  std::atomic<std::uint64_t> dropped_{0};
+};
+
+// One line, with its newline.
+std::string to_json_line(const AccessEntry& entry);
+
+// The query with the values of access_token and apikey, however spelt, replaced by `redacted`.
+std::string redact_query(std::string_view query);
+
+}  // namespace sluice::telemetry
