@@ -89,7 +89,15 @@ inline constexpr nanoseconds kBackoffMin = milliseconds(500);
 inline constexpr nanoseconds kBackoffMax = seconds(30);
 inline constexpr nanoseconds kStreamAgeMax = std::chrono::minutes(30);
 
-// ---- names
+// ---- names and resources
 inline constexpr std::size_t kNameBytesMax = 63;
+inline constexpr std::size_t kContextBytesMax = 255;       // Api.context
+inline constexpr std::size_t kContextSegmentsMax = 16;
+inline constexpr std::size_t kEndpointsMax = 256;          // of an Upstream, or of a kind in an Api
+inline constexpr std::size_t kThrottleNoticeBytesMax = 4096;
+inline constexpr std::size_t kHeadBytesConfigurableMin = 1024;         // Listener
+inline constexpr std::size_t kHeadBytesConfigurableMax = 1024 * 1024;
+inline constexpr nanoseconds kTimeoutConfigurableMax = seconds(300);   // connect, handshake, head
+inline constexpr std::size_t kResourceFileBytesMax = 64 * 1024 * 1024;
 
 }  // namespace sluice::limits

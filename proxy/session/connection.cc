@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "proxy/filter/facts.h"
+
 namespace sluice::session {
 
 Connection::Connection(SessionContext& context) : context_(context) {
@@ -11,25 +13,51 @@ Connection::Connection(SessionContext& context) : context_(context) {
 
 Connection::~Connection() {
   forget_interests();
+  if (pinned_) {
+    context_.directory->unpin(exchange_.principal->token);
+  }
   relay_.reset();
+  if (exchange_.account != nullptr) {
+    counts_ = exchange_.account->counts();  // the close hooks give the account back
+  }
   if (filters_ != nullptr) {
     filters_->close(exchange_);
   }
-  if (context_.access_log != nullptr && exchange_.ending.status != 0) {
-    context_.access_log->ended(exchange_facts(exchange_), exchange_.ending);
+  if (exchange_.ending.status != 0) {
+    log_access(relay_was_live_ ? telemetry::AccessEntry::Event::kClosed
+                               : telemetry::AccessEntry::Event::kRefused);
   }
+}
+
+void Connection::log_access(telemetry::AccessEntry::Event event) {
+  if (context_.access_log == nullptr) {
+    return;
+  }
+  telemetry::AccessEntry entry;
+  entry.event = event;
+  entry.time = context_.loop->clock().wall();
+  entry.facts = filter::facts_of(exchange_);
+  entry.method = exchange_.request.method;
+  const std::string_view target = exchange_.request.target;
+  entry.path = target.substr(0, target.find('?'));
+  entry.query = exchange_.query;
+  entry.counts = counts_;
+  entry.ending = exchange_.ending;
+  context_.access_log->write(std::move(entry));
 }
 
 void Connection::use(std::shared_ptr<const config::CompiledApi> api,
                      std::shared_ptr<const filter::FilterChain> chain) {
   api_ = std::move(api);
-  exchange_.api = std::shared_ptr<const model::Api>(api_, &api_->api);
+  exchange_.api = config::model_of(api_);
   exchange_.depends_on(model::Subject::Kind::kApi, api_->api.name);
   filters_ = std::make_unique<filter::FilterInstances>(std::move(chain));
 }
 
 void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
                              std::string from_backend) {
+  log_access(telemetry::AccessEntry::Event::kOpened);
+  relay_was_live_ = true;
   // Heads are not needed any more; what records need of them was taken.
   exchange_.request = {};
   parts.exchange = &exchange_;
@@ -37,6 +65,9 @@ void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::str
   relay_ = std::make_unique<Relay>(*context_.loop, std::move(parts),
                                    [this] { context_.end_live(*this); });
   register_interests();
+  if (exchange_.principal) {
+    pinned_ = context_.directory->pin(exchange_.principal->token);
+  }
   relay_->start(std::move(from_client), std::move(from_backend));
   if (changes != context_.changes()) {
     recheck(*context_.snapshot());  // it changed between the open hooks and now
@@ -55,9 +86,9 @@ void Connection::recheck(const config::Snapshot& snapshot) {
   }
   if (api != api_) {
     api_ = std::move(api);
-    exchange_.api = std::shared_ptr<const model::Api>(api_, &api_->api);
+    exchange_.api = config::model_of(api_);
     if (const auto listener = snapshot.find_listener(exchange_.listener)) {
-      filters_->adopt(*api_->chain_for(*listener));
+      filters_->adopt(api_->chain_for(*listener));
     }
   }
   exchange_.subjects.clear();

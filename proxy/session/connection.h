@@ -46,6 +46,7 @@ class Connection {
  private:
   void register_interests();
   void forget_interests();
+  void log_access(telemetry::AccessEntry::Event event);
 
   SessionContext& context_;
   filter::Exchange exchange_;
@@ -53,6 +54,9 @@ class Connection {
   std::unique_ptr<filter::FilterInstances> filters_;
   std::unique_ptr<Relay> relay_;
   std::vector<InterestIndex::Node> interests_;
+  telemetry::Counts counts_;  // at the end
+  bool relay_was_live_ = false;
+  bool pinned_ = false;  // the token stays in the directory while we live
 };
 
 }  // namespace sluice::session

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "proxy/config/directory.h"
 #include "proxy/config/snapshot.h"
 #include "proxy/filter/exchange.h"
 #include "proxy/net/loop.h"
@@ -46,6 +47,7 @@ struct SessionCounters {
 struct SessionContext {
   net::Loop* loop = nullptr;
   upstream::Pool* pool = nullptr;
+  config::Directory* directory = nullptr;
   const filter::Services* services = nullptr;
   InterestIndex* interests = nullptr;
   SessionCounters* counters = nullptr;

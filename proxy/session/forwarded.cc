@@ -9,6 +9,11 @@ namespace {
 
 constexpr std::size_t kRequestIdBytesMax = 64;
 
+bool trusts(const config::CompiledListener& listener, std::string_view ip) {
+  return std::any_of(listener.trusted_hops.begin(), listener.trusted_hops.end(),
+                     [&](const config::IpPrefix& prefix) { return prefix.contains(ip); });
+}
+
 bool good_id(std::string_view id) {
   return !id.empty() && id.size() <= kRequestIdBytesMax &&
          std::all_of(id.begin(), id.end(), [](unsigned char c) {
@@ -21,14 +26,14 @@ bool good_id(std::string_view id) {
 void apply_forwarded(filter::Exchange& exchange, const config::CompiledListener& listener,
                      const net::PeerAddress& peer) {
   http::Headers& headers = exchange.request.headers;
-  const bool trusted = listener.trusts(peer.ip);
+  const bool trusted = trusts(listener, peer.ip);
   exchange.client_address = peer.ip;
   std::string chain;
   if (trusted) {
     const std::vector<std::string_view> hops = headers.tokens("X-Forwarded-For");
     for (auto hop = hops.rbegin(); hop != hops.rend(); ++hop) {
       exchange.client_address = std::string(*hop);
-      if (!listener.trusts(*hop)) {
+      if (!trusts(listener, *hop)) {
         break;
       }
     }

@@ -113,7 +113,7 @@ Task<std::optional<Refused>> Handshake::read_head() {
   http::HeadScanner scanner;
   while (true) {
     http::RequestParse parsed =
-        http::parse_request_head(client_.unread(), listener_->head_bytes_max, scanner);
+        http::parse_request_head(client_.unread(), listener_->request_head_bytes_max, scanner);
     if (parsed.state == http::ParseState::kError) {
       Refused refused;
       refused.refusal = parsed.error.status == 431 ? Refusal::kHeadTooLarge : Refusal::kMalformed;
@@ -126,7 +126,7 @@ Task<std::optional<Refused>> Handshake::read_head() {
       co_return std::nullopt;
     }
     const absl::Status status =
-        co_await client_.read_more(listener_->head_bytes_max + 1, deadline_);
+        co_await client_.read_more(listener_->request_head_bytes_max + 1, deadline_);
     if (status.ok()) {
       continue;
     }
@@ -204,20 +204,14 @@ Task<std::optional<Refused>> Handshake::open() {
 }
 
 std::optional<Refused> Handshake::choose_cluster() {
-  const config::CompiledApi& api = *connection_->api();
   const auto& principal = exchange().principal;
-  if (principal && principal->key_type == model::KeyType::kSandbox) {
-    cluster_ = api.sandbox;
-    if (cluster_ == nullptr) {
-      return Refused{Refusal::kNoEndpoint,
-                     "Sandbox key offered to the API with no sandbox endpoint"};
-    }
-    return std::nullopt;
-  }
-  cluster_ = api.production;
+  const bool sandbox = principal && principal->key_type == model::KeyType::kSandbox;
+  cluster_ = connection_->api()->cluster_for(sandbox ? model::KeyType::kSandbox
+                                                     : model::KeyType::kProduction);
   if (cluster_ == nullptr) {
     return Refused{Refusal::kNoEndpoint,
-                   "Production key offered to the API with no production endpoint"};
+                   sandbox ? "Sandbox key offered to the API with no sandbox endpoint"
+                           : "Production key offered to the API with no production endpoint"};
   }
   return std::nullopt;
 }
@@ -350,7 +344,7 @@ Task<void> Handshake::accept(BackendResult result) {
 
 Task<void> serve(SessionContext& context, std::unique_ptr<net::Side> side,
                  std::shared_ptr<const config::CompiledListener> listener) {
-  const Mono deadline = context.loop->clock().now() + listener->head_timeout;
+  const Mono deadline = context.loop->clock().now() + listener->request_head_timeout;
   if (listener->tls != nullptr) {
     auto secure = co_await net::tls_accept(*context.loop, std::move(side), listener->tls, deadline);
     if (!secure.ok()) {

@@ -14,6 +14,7 @@
 #include "proxy/net/connect.h"
 #include "proxy/telemetry/access_log.h"
 #include "proxy/telemetry/account.h"
+#include "proxy/telemetry/recorder.h"
 
 namespace sluice::worker {
 
@@ -35,14 +36,13 @@ using Bindings = std::map<std::string, Binding, std::less<>>;
 // What all workers share. Everything outlives them and may be called from any thread.
 struct ProcessServices {
   net::Resolver* resolver = nullptr;
-  const config::Directory* directory = nullptr;
+  config::Directory* directory = nullptr;
   // Asks for a token that the directory does not know; `answer` comes on any thread, once.
   std::function<void(Sha256 hash, std::string client_address,
                      std::function<void(absl::StatusOr<model::Identity>)> answer)>
       ask_token;
   telemetry::AccountTable* accounts = nullptr;
-  // Takes a record of worker `worker`; never blocks.
-  std::function<void(int worker, telemetry::Record record)> emit;
+  telemetry::Recorder* recorder = nullptr;
   telemetry::AccessLog* access_log = nullptr;  // null: none is kept
 };
 

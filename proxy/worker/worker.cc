@@ -16,7 +16,7 @@ Worker::Worker(const Options& options, const ProcessServices& services)
       connections_max_(options.connections_max),
       services_(services),
       loop_(options.seed, options.clock),
-      pool_(loop_, services.resolver),
+      pool_(loop_, *services.resolver),
       tasks_(loop_.executor()) {
   fill_context(services);
 }
@@ -37,10 +37,18 @@ void Worker::fill_context(const ProcessServices& services) {
   };
   filter_services_.find_plan = [this](std::string_view name) { return snapshot_->find_plan(name); };
   filter_services_.emit = [this](telemetry::Record record) {
-    services_.emit(index_, std::move(record));
+    services_.recorder->emit(std::move(record));
+  };
+  filter_services_.open_account = [this](const telemetry::Facts& facts) {
+    return services_.accounts->open(facts);
+  };
+  filter_services_.close_account = [this](telemetry::Account* account,
+                                          const telemetry::Ending& ending) {
+    services_.accounts->close(account, ending);
   };
   context_.loop = &loop_;
   context_.pool = &pool_;
+  context_.directory = services.directory;
   context_.services = &filter_services_;
   context_.interests = &interests_;
   context_.counters = &counters_;

@@ -12,7 +12,7 @@
 namespace sluice::worker {
 
 WorkerSet::WorkerSet(const Options& options, const ProcessServices& services, Post post_to_control)
-    : post_(std::move(post_to_control)), overrides_(options.overrides) {
+    : post_(std::move(post_to_control)) {
   const std::size_t share = options.connections_max / static_cast<std::size_t>(options.workers);
   for (int i = 0; i < options.workers; ++i) {
     Worker::Options one;
@@ -53,10 +53,7 @@ std::vector<config::Fault> WorkerSet::update_bindings(const config::Snapshot& sn
   std::vector<config::Fault> faults;
   Bindings wanted;
   for (const auto& listener : snapshot.listeners()) {
-    const auto override = overrides_.find(listener->name);
-    wanted[listener->name] = override != overrides_.end()
-                                 ? override->second
-                                 : Binding{listener->address, listener->port};
+    wanted[listener->name] = Binding{listener->address, listener->port};
   }
   std::erase_if(bindings_, [&](const auto& entry) {
     const auto it = wanted.find(entry.first);
@@ -93,12 +90,9 @@ std::vector<config::Fault> WorkerSet::publish(Publication publication, std::func
   return faults;
 }
 
-void WorkerSet::recheck(std::vector<model::Subject> changed) {
-  if (changed.empty()) {
-    return;
-  }
+void WorkerSet::recheck(std::vector<model::Subject> changed, std::function<void()> done) {
   const auto shared = std::make_shared<const std::vector<model::Subject>>(std::move(changed));
-  on_all([shared](Worker& worker) { worker.recheck(*shared); }, [] {});
+  on_all([shared](Worker& worker) { worker.recheck(*shared); }, std::move(done));
 }
 
 void WorkerSet::connections(std::function<void(std::vector<ConnectionInfo>)> answer) {

@@ -19,7 +19,6 @@ class WorkerSet {
   struct Options {
     int workers = 1;
     std::size_t connections_max = 0;  // of the process
-    Bindings overrides;               // --listen NAME=ADDR:PORT, in place of the resource's address
   };
   using Post = std::function<void(std::function<void()>)>;
 
@@ -33,7 +32,7 @@ class WorkerSet {
   std::vector<config::Fault> publish(Publication publication, std::function<void()> done);
 
   // Identities changed: rechecks the exchanges concerned.
-  void recheck(std::vector<model::Subject> changed);
+  void recheck(std::vector<model::Subject> changed, std::function<void()> done);
 
   void connections(std::function<void(std::vector<ConnectionInfo>)> answer);
   void close_connection(std::string id, std::function<void(bool)> answer);
@@ -61,7 +60,6 @@ class WorkerSet {
   std::vector<config::Fault> update_bindings(const config::Snapshot& snapshot);
 
   Post post_;
-  Bindings overrides_;
   Bindings wanted_;    // as configured (port 0 possible)
   Bindings bindings_;  // as bound
   std::vector<std::unique_ptr<Worker>> workers_;
