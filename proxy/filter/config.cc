@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string_view>
 
 #include "google/protobuf/util/json_util.h"
@@ -9,14 +10,25 @@
 namespace sluice::filter {
 namespace {
 
-// Protobuf says "(limits.burst): Cannot find field." or "invalid name x: Cannot find field.": the
-// path in parentheses and the field's name may stand apart.
+// Protobuf says "(limits[1]) burst: Cannot find field." and "(number): invalid value ...": the path
+// of what holds the field, then perhaps the field, then the fault.
 std::string readable(std::string_view text) {
-  std::string out(text);
-  if (constexpr std::string_view kPrefix = "INVALID_ARGUMENT:"; out.rfind(kPrefix, 0) == 0) {
-    out.erase(0, kPrefix.size());
+  std::string path = "config";
+  if (!text.empty() && text.front() == '(') {
+    const std::size_t end = text.find(')');
+    path += fmt::format(".{}", text.substr(1, end - 1));
+    text.remove_prefix(end + 1);
   }
-  return out;
+  constexpr std::string_view kUnknown = ": Cannot find field.";
+  if (const std::size_t at = text.find(kUnknown); at != std::string_view::npos) {
+    std::string_view field = text.substr(0, at);
+    field.remove_prefix(std::min(field.find_first_not_of(' '), field.size()));
+    return fmt::format("{}.{}: there is no such field", path, field);
+  }
+  if (text.rfind(": ", 0) == 0) {
+    text.remove_prefix(2);
+  }
+  return fmt::format("{}: {}", path, text);
 }
 
 }  // namespace
@@ -31,8 +43,7 @@ absl::Status decode_config(const google::protobuf::Struct& config,
   const auto status = google::protobuf::util::JsonStringToMessage(json, &message);
   if (!status.ok()) {
     const auto text = status.message();
-    return invalid_argument(
-        fmt::format("config: {}", readable(std::string_view(text.data(), text.size()))));
+    return invalid_argument(readable(std::string_view(text.data(), text.size())));
   }
   return absl::OkStatus();
 }
