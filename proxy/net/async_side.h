@@ -12,15 +12,17 @@
 
 namespace sluice::net {
 
-// One coroutine at a time reads or writes. Every wait ends with OK, CANCELLED, DEADLINE_EXCEEDED (at
-// `deadline`), or the stream's error (UNAVAILABLE). Loop thread only.
+// One coroutine at a time reads or writes. Every wait ends with OK, CANCELLED, DEADLINE_EXCEEDED
+// (at `deadline`), or the stream's error (UNAVAILABLE). Loop thread only. No memory is held while
+// it waits with nothing unread.
 class AsyncSide final : public SideUser {
  public:
   AsyncSide(Loop& loop, std::unique_ptr<Side> side);
   ~AsyncSide() override;
 
-  // Waits until there are more unread bytes than before. OUT_OF_RANGE: the peer ended its direction.
-  // At most `bytes_max` are held; RESOURCE_EXHAUSTED beyond.
+  // Waits until there are more unread bytes than before. OUT_OF_RANGE: the peer ended its
+  // direction. RESOURCE_EXHAUSTED: `bytes_max` or more are unread already; one wait may bring
+  // limits::kReadBufferBytes beyond it.
   Task<absl::Status> read_more(std::size_t bytes_max, Mono deadline);
 
   // What was read and not consumed; valid until the next call to read_more or consume.
@@ -30,8 +32,9 @@ class AsyncSide final : public SideUser {
   // Until all of `bytes` is taken by the side. `bytes` must live until then.
   Task<absl::Status> write_all(std::string_view bytes, Mono deadline);
 
-  // Until the peer ends or breaks the stream; what it sends meanwhile is kept up to `bytes_max`,
-  // then left in the kernel. For noticing that a client left while a backend is dialled.
+  // Until the peer ends (OUT_OF_RANGE) or breaks the stream; what it sends meanwhile is kept up to
+  // `bytes_max`, then left in the kernel, and the end behind it goes unnoticed. For noticing that a
+  // client left while a backend is dialled.
   Task<absl::Status> wait_end(std::size_t bytes_max);
 
   Side& side() { return *side_; }
@@ -46,15 +49,18 @@ class AsyncSide final : public SideUser {
 
  private:
   Task<absl::Status> wait_until(Mono deadline);
+  void wake();
 
   Loop& loop_;
   std::unique_ptr<Side> side_;
   std::string buffer_;
   std::size_t consumed_ = 0;
-  std::size_t bytes_max_ = 0;
+  std::size_t unread_max_ = 0;  // pause when so many are unread
   bool ended_ = false;
+  bool writable_ = true;
   absl::Status error_;
   Wait wait_;
+  Timer timer_;
 };
 
 }  // namespace sluice::net

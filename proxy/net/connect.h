@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "proxy/base/task.h"
 #include "proxy/net/loop.h"
@@ -12,15 +13,21 @@
 
 namespace sluice::net {
 
-// Turns a host name into addresses off the loop (a blocking thread of its own, getaddrinfo). Shared
-// by all loops; any thread may call resolve. Literal addresses need no thread.
+// Turns host names into addresses off the loop (one blocking thread of its own, getaddrinfo,
+// started by the first name). Answers are used again for limits::kResolverCacheTime. Shared by all
+// loops: any thread may call resolve. Must outlive the tasks that are in it.
 class Resolver {
  public:
   Resolver();
   ~Resolver();
-  // On the calling loop's thread: addresses in order of preference, or UNAVAILABLE with the host's
-  // name and the system's reason; DEADLINE_EXCEEDED at `deadline`.
-  Task<absl::StatusOr<std::vector<std::string>>> resolve(Loop& loop, std::string host, Mono deadline);
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+  // On the calling loop's thread: literal addresses in order of preference, or UNAVAILABLE with the
+  // host's name and the system's reason; DEADLINE_EXCEEDED at `deadline`; CANCELLED. A literal
+  // (IPv6 also in brackets) needs no thread.
+  Task<absl::StatusOr<std::vector<std::string>>> resolve(Loop& loop, std::string host,
+                                                         Mono deadline);
 
  private:
   struct Impl;
@@ -36,12 +43,12 @@ struct ConnectTarget {
 
 // Resolves, connects (addresses in turn), and does the TLS handshake where asked. The side comes
 // paused. UNAVAILABLE: refused, unreachable, no such name, certificate not accepted (says which);
-// DEADLINE_EXCEEDED. TCP_NODELAY is set.
+// DEADLINE_EXCEEDED; CANCELLED. TCP_NODELAY is set.
 Task<absl::StatusOr<std::unique_ptr<Side>>> connect(Loop& loop, Resolver& resolver,
                                                     ConnectTarget target, Mono deadline);
 
 struct ListenOptions {
-  std::string address;  // literal IP
+  std::string address;  // literal IP; [::] takes IPv4, too
   std::uint16_t port = 0;
   bool reuse_port = false;  // several loops of this process share it
 };
@@ -50,6 +57,7 @@ struct ListenOptions {
 // upgrade them.
 class Acceptor {
  public:
+  // May destroy the acceptor.
   using OnAccept = std::function<void(std::unique_ptr<Side>)>;
 
   // Binds and listens. Errors name the address and what to do (in use by another process, no such
@@ -57,6 +65,8 @@ class Acceptor {
   static absl::StatusOr<std::unique_ptr<Acceptor>> listen(Loop& loop, const ListenOptions& options,
                                                           OnAccept on_accept);
   ~Acceptor();
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
 
   // With port 0: the one that was taken.
   std::uint16_t port() const;

@@ -1,6 +1,9 @@
 // epoll, edge-triggered: a descriptor is registered once for its life.
 #pragma once
 
+#include <sys/epoll.h>
+
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -8,7 +11,7 @@
 
 namespace sluice::net {
 
-// Who is told that a descriptor is ready. `events` are EPOLL* bits.
+// Who is told that a descriptor is ready. `events` are EPOLL* bits; 0: from ready_again alone.
 class PollHandler {
  public:
   virtual ~PollHandler() = default;
@@ -25,18 +28,24 @@ class Poller {
 
   // Registers for IN, OUT and RDHUP, edge-triggered. False: the kernel refused (errno stands).
   bool add(int fd, PollHandler& handler);
-  // Call before closing `fd` (or destroying the handler): events of this turn that are still to be
-  // dispatched to it are forgotten.
-  void remove(int fd, PollHandler& handler);
+  // Call before `fd` is closed, which is what ends its registration, and before the handler is
+  // destroyed: its events that are still to be dispatched are forgotten.
+  void remove(PollHandler& handler);
 
-  // Calls `handler` again in this turn's next round or the next turn, without waiting for the
-  // kernel: for those that stopped reading before EAGAIN or a short read.
+  // Calls `handler` with `events` in the next dispatch(), for which wait() then does not wait: for
+  // those that stopped reading before EAGAIN or a short read. Also for handlers without a
+  // descriptor.
   void ready_again(PollHandler& handler, std::uint32_t events);
 
-  // One epoll_wait of at most `wait_max` (zero if something is ready again) and its handlers.
-  void poll(nanoseconds wait_max);
+  // One epoll_wait of at most `wait_max` (rounded up to milliseconds; zero if something is ready
+  // again; kForever).
+  void wait(nanoseconds wait_max);
+  static constexpr nanoseconds kForever = nanoseconds::max();
 
-  // Any thread: makes a sleeping poll() return.
+  // Calls the handlers of what wait() found.
+  void dispatch();
+
+  // Any thread: makes a sleeping wait() return.
   void wake();
 
  private:
@@ -46,8 +55,10 @@ class Poller {
   };
   int epoll_ = -1;
   int event_fd_ = -1;
+  std::array<epoll_event, 256> events_;  // being dispatched
+  std::size_t events_count_ = 0;
   std::vector<Again> again_;
-  std::vector<PollHandler*> dispatching_;
+  std::vector<Again> dispatching_;  // what again_ was when this dispatch() began
 };
 
 }  // namespace sluice::net

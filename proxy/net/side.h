@@ -1,5 +1,5 @@
-// One end of a byte stream, as its user sees it: plain TCP, TLS, or an in-memory pipe. A relay joins
-// two; coroutines read and write heads through the same (async_side.h).
+// One end of a byte stream, as its user sees it: plain TCP, TLS, or an in-memory pipe. A relay
+// joins two; coroutines read and write heads through the same (async_side.h).
 #pragma once
 
 #include <memory>
@@ -17,16 +17,18 @@ class SideUser {
  public:
   virtual ~SideUser() = default;
 
-  // Bytes arrived. They lie in the loop's shared buffer, valid and writable during the call only; at
-  // least kHeadroom writable bytes lie in front of them. What is not used by then must be copied.
-  // Not called while paused.
+  // Bytes arrived. They lie in the loop's shared buffer, valid and writable during the call only;
+  // at least kHeadroom writable bytes lie in front of them. What is not used by then must be
+  // copied. Not called while paused.
   virtual void on_bytes(Side& side, MutableBytes bytes) = 0;
 
-  // The peer has ended its direction (FIN, close_notify); no more on_bytes. Also called while paused
-  // if nothing is left to read.
+  // The peer has ended its direction (FIN, close_notify); no more on_bytes. Also called while
+  // paused if nothing is left to read.
   virtual void on_end(Side& side) = 0;
 
-  // The stream broke (reset, TLS failure). Nothing more is called after it.
+  // The stream broke (reset, TLS failure); UNAVAILABLE. As on_end it comes after all bytes that
+  // arrived before, so a paused side with unread bytes tells it after resume(). Nothing more is
+  // called after it.
   virtual void on_error(Side& side, absl::Status status) = 0;
 
   // After write() took less than all: it would take more now.
@@ -38,8 +40,9 @@ struct PeerAddress {
   std::uint16_t port = 0;
 };
 
-// Single thread, the loop's. Destroying it closes the descriptor at once (after end(), what was
-// written still goes out; without end() too, as far as the kernel took it).
+// Single thread, the loop's. Destroying it, which is allowed within its own callbacks, closes the
+// descriptor at once. What the kernel took still goes out, unless bytes of the peer were left
+// unread: then TCP resets the connection and may lose it.
 class Side {
  public:
   // Writable bytes in front of on_bytes' view.
@@ -47,13 +50,14 @@ class Side {
 
   virtual ~Side() = default;
 
-  // Who gets the calls from now on; null: nobody, and the side is paused. Resumes are explicit: a new
-  // side is paused. May be changed at any time outside a callback of this side, or from within one.
+  // Who gets the calls from now on; null: nobody, and the side is paused. Resumes are explicit: a
+  // new side is paused. May be changed at any time, also within a callback. An end or an error that
+  // an earlier user was told, the new one is told again.
   virtual void set_user(SideUser* user) = 0;
 
   // Hands bytes to the kernel now and returns how many were taken (for TLS: encrypted and owned).
   // Less than all means: wait for on_writable, then go on. After an error everything is "taken" and
-  // on_error follows.
+  // on_error follows. Not to be called after end().
   virtual std::size_t write(ByteView bytes) = 0;
 
   // Stop and start calling on_bytes. Bytes that arrive meanwhile stay in the kernel.

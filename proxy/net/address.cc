@@ -1,0 +1,65 @@
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include <cstring>
+#include <system_error>
+
+#include "proxy/net/tcp_side.h"
+
+namespace sluice::net {
+
+PeerAddress to_peer_address(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, &address, sizeof(v4));
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
+    return {text, ntohs(v4.sin_port)};
+  }
+  sockaddr_in6 v6;
+  std::memcpy(&v6, &address, sizeof(v6));
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    ::inet_ntop(AF_INET, &v6.sin6_addr.s6_addr[12], text, sizeof(text));
+  } else {
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text));
+  }
+  return {text, ntohs(v6.sin6_port)};
+}
+
+absl::StatusOr<sockaddr_storage> to_sockaddr(const std::string& ip, std::uint16_t port) {
+  sockaddr_storage result{};
+  sockaddr_in v4{};
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(port);
+  if (::inet_pton(AF_INET, ip.c_str(), &v4.sin_addr) == 1) {
+    std::memcpy(&result, &v4, sizeof(v4));
+    return result;
+  }
+  std::string bare = ip;
+  if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']') {
+    bare = bare.substr(1, bare.size() - 2);
+  }
+  sockaddr_in6 v6{};
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  if (::inet_pton(AF_INET6, bare.c_str(), &v6.sin6_addr) == 1) {
+    std::memcpy(&result, &v6, sizeof(v6));
+    return result;
+  }
+  return invalid_argument(fmt::format(
+      "`{}` is no IP address: give a literal one such as 127.0.0.1, 0.0.0.0 or [::]", ip));
+}
+
+socklen_t sockaddr_size(const sockaddr_storage& address) {
+  return address.ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
+std::string format_address(const std::string& ip, std::uint16_t port) {
+  return ip.find(':') != std::string::npos && ip.front() != '[' ? fmt::format("[{}]:{}", ip, port)
+                                                                : fmt::format("{}:{}", ip, port);
+}
+
+std::string errno_text(int error) { return std::generic_category().message(error); }
+
+}  // namespace sluice::net

@@ -1,0 +1,194 @@
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netdb.h>
+
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "proxy/base/limits.h"
+#include "proxy/base/wait.h"
+#include "proxy/net/connect.h"
+#include "proxy/net/tcp_side.h"
+
+namespace sluice::net {
+namespace {
+
+using Addresses = std::vector<std::string>;
+
+absl::StatusOr<Addresses> look_up(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_family = AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  const int failed = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
+  if (failed != 0) {
+    return unavailable(fmt::format(
+        "cannot find the address of `{}`: {}", host,
+        failed == EAI_SYSTEM ? errno_text(errno) : std::string(::gai_strerror(failed))));
+  }
+  Addresses addresses;
+  for (const addrinfo* it = list; it != nullptr; it = it->ai_next) {
+    if (it->ai_family != AF_INET && it->ai_family != AF_INET6) {
+      continue;
+    }
+    sockaddr_storage address{};
+    std::memcpy(&address, it->ai_addr, it->ai_addrlen);
+    addresses.push_back(to_peer_address(address).ip);
+  }
+  ::freeaddrinfo(list);
+  if (addresses.empty()) {
+    return unavailable(fmt::format("`{}` has no IP address", host));
+  }
+  return addresses;
+}
+
+// Shared by the coroutine that waits and the thread that answers; the coroutine may leave first.
+struct Lookup {
+  Loop* loop;
+  std::string host;
+  Mono now;              // of the asking loop
+  Wait* wait = nullptr;  // the loop's thread only; null: nobody waits any more
+  absl::StatusOr<Addresses> answer{Addresses()};
+};
+
+struct Cached {
+  Addresses addresses;
+  Mono until;
+};
+
+}  // namespace
+
+struct Resolver::Impl {
+  ~Impl();
+  bool find_cached(const std::string& host, Mono now, Addresses& addresses);
+  bool enqueue(std::shared_ptr<Lookup> lookup);
+  void serve();
+  void answer(const std::shared_ptr<Lookup>& lookup);
+
+  std::mutex mutex;  // guards all below
+  std::condition_variable changed;
+  std::deque<std::shared_ptr<Lookup>> queue;
+  std::map<std::string, Cached> cache;
+  bool stopping = false;
+  std::thread thread;
+};
+
+Resolver::Impl::~Impl() {
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    stopping = true;
+  }
+  changed.notify_one();
+  if (thread.joinable()) {
+    thread.join();
+  }
+}
+
+bool Resolver::Impl::find_cached(const std::string& host, Mono now, Addresses& addresses) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto it = cache.find(host);
+  if (it == cache.end() || it->second.until < now) {
+    return false;
+  }
+  addresses = it->second.addresses;
+  return true;
+}
+
+bool Resolver::Impl::enqueue(std::shared_ptr<Lookup> lookup) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (queue.size() >= limits::kResolverQueueMax) {
+      return false;
+    }
+    queue.push_back(std::move(lookup));
+    if (!thread.joinable()) {
+      thread = std::thread([this] { serve(); });
+    }
+  }
+  changed.notify_one();
+  return true;
+}
+
+void Resolver::Impl::serve() {
+  std::unique_lock<std::mutex> lock(mutex);
+  while (true) {
+    changed.wait(lock, [this] { return stopping || !queue.empty(); });
+    if (stopping) {
+      return;
+    }
+    const std::shared_ptr<Lookup> lookup = std::move(queue.front());
+    queue.pop_front();
+    lock.unlock();
+    answer(lookup);
+    lock.lock();
+  }
+}
+
+void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
+  // Of many that asked for the same name at once, the first one's answer serves all.
+  Addresses known;
+  if (find_cached(lookup->host, lookup->now, known)) {
+    lookup->answer = std::move(known);
+  } else {
+    lookup->answer = look_up(lookup->host);
+    if (lookup->answer.ok()) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      if (cache.size() >= limits::kResolverCacheMax) {
+        cache.clear();
+      }
+      cache[lookup->host] = {*lookup->answer, lookup->now + limits::kResolverCacheTime};
+    }
+  }
+  lookup->loop->post([lookup] {
+    if (lookup->wait != nullptr) {
+      lookup->wait->set(absl::OkStatus());
+    }
+  });
+}
+
+Resolver::Resolver() : impl_(std::make_unique<Impl>()) {}
+Resolver::~Resolver() = default;
+
+Task<absl::StatusOr<std::vector<std::string>>> Resolver::resolve(Loop& loop, std::string host,
+                                                                 Mono deadline) {
+  if (to_sockaddr(host, 0).ok()) {
+    if (host.front() == '[') {
+      host = host.substr(1, host.size() - 2);
+    }
+    co_return Addresses{std::move(host)};
+  }
+  Addresses known;
+  if (impl_->find_cached(host, loop.clock().now(), known)) {
+    co_return known;
+  }
+  Wait wait;
+  auto lookup = std::make_shared<Lookup>();
+  lookup->loop = &loop;
+  lookup->host = host;
+  lookup->now = loop.clock().now();
+  lookup->wait = &wait;
+  if (!impl_->enqueue(lookup)) {
+    co_return unavailable(fmt::format(
+        "cannot find the address of `{}`: {} look-ups are waiting already (name server slow?)",
+        host, limits::kResolverQueueMax));
+  }
+  Timer timer([](void* w) { static_cast<Wait*>(w)->set(deadline_exceeded("looking up a name")); },
+              &wait);
+  loop.timers().arm(timer, deadline);
+  absl::Status status = co_await wait.wait();
+  lookup->wait = nullptr;
+  if (absl::IsDeadlineExceeded(status)) {
+    co_return deadline_exceeded(fmt::format("looking up `{}` took too long", host));
+  }
+  if (!status.ok()) {
+    co_return status;
+  }
+  co_return lookup->answer;
+}
+
+}  // namespace sluice::net

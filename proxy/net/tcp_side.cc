@@ -1,0 +1,239 @@
+#include "proxy/net/tcp_side.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "proxy/base/limits.h"
+
+namespace sluice::net {
+namespace {
+
+constexpr std::uint32_t kLastEdge = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+
+bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
+
+std::unique_ptr<TcpSide> TcpSide::create(Loop& loop, int fd, PeerAddress peer, bool connecting) {
+  std::unique_ptr<TcpSide> side(new TcpSide(loop, fd, std::move(peer)));
+  side->blocked_ = connecting;
+  if (!loop.poller().add(fd, *side)) {
+    return nullptr;
+  }
+  return side;
+}
+
+TcpSide::~TcpSide() {
+  if (gone_ != nullptr) {
+    *gone_ = true;
+  }
+  const int error = errno;
+  loop_.poller().remove(*this);
+  ::close(fd_);
+  errno = error;
+}
+
+void TcpSide::set_user(SideUser* user) {
+  user_ = user;
+  if (user == nullptr) {
+    paused_ = true;
+    return;
+  }
+  if (ended_ || !error_.ok()) {
+    end_told_ = false;
+    error_told_ = false;
+    again();
+  }
+}
+
+void TcpSide::again() {
+  if (!queued_) {
+    queued_ = true;
+    loop_.poller().ready_again(*this, 0);
+  }
+}
+
+void TcpSide::resume() {
+  paused_ = false;
+  if (readable_) {
+    again();
+  }
+}
+
+std::size_t TcpSide::write(ByteView bytes) {
+  SLUICE_DCHECK(!end_sent_);
+  if (!error_.ok() || bytes.empty()) {
+    return bytes.size();
+  }
+  ssize_t sent;
+  do {
+    sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) {
+    blocked_ = static_cast<std::size_t>(sent) < bytes.size();
+    return static_cast<std::size_t>(sent);
+  }
+  if (would_block(errno)) {
+    blocked_ = true;
+    return 0;
+  }
+  fail(errno, "sending");
+  // The reader goes on to the end first: what a peer said before it left is worth hearing.
+  readable_ = true;
+  last_edge_ = true;
+  again();
+  return bytes.size();
+}
+
+void TcpSide::end() {
+  if (!end_sent_) {
+    end_sent_ = true;
+    ::shutdown(fd_, SHUT_WR);
+  }
+}
+
+const PeerAddress& TcpSide::local() const {
+  if (local_.ip.empty()) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof(address);
+    if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
+      local_ = to_peer_address(address);
+    }
+  }
+  return local_;
+}
+
+void TcpSide::fail(int error, const char* what) {
+  if (error_.ok()) {
+    error_ = unavailable(fmt::format("{} while {}", errno_text(error), what));
+  }
+}
+
+void TcpSide::on_ready(std::uint32_t events) {
+  if (events == 0) {
+    queued_ = false;
+  }
+  if ((events & kLastEdge) != 0) {
+    last_edge_ = true;
+    error_edge_ = error_edge_ || (events & EPOLLERR) != 0;
+  }
+  if ((events & (EPOLLIN | kLastEdge)) != 0) {
+    readable_ = true;
+  }
+  if (user_ == nullptr) {
+    return;
+  }
+  bool gone = false;
+  gone_ = &gone;
+  if (!read(gone)) {
+    return;
+  }
+  if (blocked_ && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0 && user_ != nullptr &&
+      !error_told_) {
+    blocked_ = false;
+    user_->on_writable(*this);
+    if (gone) {
+      return;
+    }
+  }
+  gone_ = nullptr;
+}
+
+// False: this object is gone.
+bool TcpSide::read(bool& gone) {
+  if (ended_ && !end_told_ && !tell_end(gone)) {
+    return false;
+  }
+  std::size_t left = limits::kReadBytesPerTurnMax;
+  while (readable_ && !error_told_) {
+    if (paused_) {
+      return !last_edge_ || look_while_paused(gone);
+    }
+    if (left == 0) {
+      again();
+      return true;
+    }
+    const MutableBytes buffer = loop_.read_buffer();
+    const ssize_t got = ::recv(fd_, buffer.data(), std::min(buffer.size(), left), 0);
+    if (got > 0) {
+      const auto size = static_cast<std::size_t>(got);
+      if (size < std::min(buffer.size(), left) && !last_edge_) {
+        readable_ = false;
+      }
+      left -= size;
+      user_->on_bytes(*this, buffer.first(size));
+      if (gone) {
+        return false;
+      }
+      if (user_ == nullptr) {
+        return true;
+      }
+      continue;
+    }
+    if (got < 0 && errno == EINTR) {
+      continue;
+    }
+    readable_ = false;
+    if (got < 0 && would_block(errno)) {
+      break;
+    }
+    if (got < 0) {
+      fail(errno, "receiving");
+      break;
+    }
+    reach_end();
+    if (ended_ && !end_told_ && !tell_end(gone)) {
+      return false;
+    }
+  }
+  return error_.ok() || error_told_ || user_ == nullptr || readable_ || tell_error(gone);
+}
+
+// A paused side whose last edge has come hears of the end all the same, if no byte is before it.
+bool TcpSide::look_while_paused(bool& gone) {
+  std::uint8_t byte;
+  const ssize_t got = ::recv(fd_, &byte, 1, MSG_PEEK);
+  if (got > 0 || (got < 0 && (would_block(errno) || errno == EINTR))) {
+    return true;
+  }
+  readable_ = false;
+  if (got < 0) {
+    fail(errno, "receiving");
+  } else {
+    reach_end();
+  }
+  if (ended_ && !end_told_ && !tell_end(gone)) {
+    return false;
+  }
+  return error_.ok() || error_told_ || user_ == nullptr || tell_error(gone);
+}
+
+// recv has returned 0. After a FIN it does so for a reset, too.
+void TcpSide::reach_end() {
+  if (error_edge_) {
+    error_edge_ = false;
+    int error = 0;
+    socklen_t size = sizeof(error);
+    if (::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size) == 0 && error != 0) {
+      fail(error, "receiving");
+    }
+  }
+  ended_ = ended_ || error_.ok();
+}
+
+bool TcpSide::tell_end(bool& gone) {
+  end_told_ = true;
+  user_->on_end(*this);
+  return !gone;
+}
+
+bool TcpSide::tell_error(bool& gone) {
+  error_told_ = true;
+  user_->on_error(*this, error_);
+  return !gone;
+}
+
+}  // namespace sluice::net
