@@ -16,15 +16,14 @@ constexpr int kEventsPerTurn = 512;
 constexpr nanoseconds kTurnMax = seconds(1);
 
 volatile std::sig_atomic_t g_stop = 0;
-volatile std::sig_atomic_t g_progress = 0;
 
 // Signals come only while the loop waits, so that none is seen late.
 void catch_signals() {
   struct sigaction action {};
-  action.sa_handler = [](int signal) { (signal == SIGUSR1 ? g_progress : g_stop) = 1; };
+  action.sa_handler = [](int) { g_stop = 1; };
   sigset_t blocked;
   sigemptyset(&blocked);
-  for (const int signal : {SIGTERM, SIGINT, SIGUSR1}) {
+  for (const int signal : {SIGTERM, SIGINT}) {
     sigaction(signal, &action, nullptr);
     sigaddset(&blocked, signal);
   }
@@ -95,10 +94,6 @@ void Driver::turn(Driven& mode) {
 }
 
 void Driver::take_signals(Driven& mode) {
-  if (g_progress != 0) {
-    g_progress = 0;
-    mode.on_progress();
-  }
   if (g_stop != 0) {
     g_stop = 0;
     mode.on_stop();

@@ -22,8 +22,6 @@ class Driven : public ConnectionEvents {
   virtual Mono wake() const = 0;
   // Standard input has ended, or TERM or INT came.
   virtual void on_stop() = 0;
-  // USR1 came.
-  virtual void on_progress() = 0;
   virtual bool done() const = 0;
 };
 

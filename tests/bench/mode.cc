@@ -8,7 +8,7 @@
 namespace sluice::bench {
 namespace {
 
-constexpr nanoseconds kCloseMax = seconds(3);
+constexpr nanoseconds kCloseMax = seconds(10);
 constexpr std::uint64_t kErrorsMax = 10'000;
 
 std::string describe(const Connection& connection) {
@@ -191,13 +191,6 @@ Mono Mode::wake() const {
     return deadline_;
   }
   return std::min({window_begin_, window_end_, next_tick(), may_stall() ? deadline_ : kNever});
-}
-
-void Mode::on_progress() {
-  print_line({{"event", "progress"},
-              {"messages", tally_.total()},
-              {"errors", tally_.errors()},
-              {"ms", to_mono_ms(driver_.now())}});
 }
 
 boost::json::object Mode::report() const {

@@ -24,7 +24,6 @@ class Mode : public Driven {
   void on_time(Mono now) final;
   Mono wake() const final;
   void on_stop() override { finish(); }
-  void on_progress() final;
   bool done() const final { return phase_ == Phase::kDone; }
 
   // Once done.

@@ -1,0 +1,220 @@
+"""What is measured. Each function takes the bench, its settings and the proxies' names, and gives a
+Result for each proxy."""
+
+import contextlib
+import dataclasses
+import shutil
+import statistics
+import sys
+import time
+
+import peers
+from processes import Failure, Load, count_calls, pss_kib, tree
+
+OPEN_SECONDS_MAX = 60
+WARM_CONNECTIONS = 64
+TRACED_CONNECTIONS = 64
+TRACED_MESSAGES = (25, 75)  # on each connection, in the short and in the long run
+RECEIVES = {"read", "readv", "recvfrom", "recvmsg", "recvmmsg"}
+SENDS = {"write", "writev", "sendto", "sendmsg", "sendmmsg", "splice", "sendfile"}
+WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "select"}
+
+
+@dataclasses.dataclass
+class Settings:
+    rounds: int
+    seconds: float
+    warmup: float
+    idle_connections: int
+    idle_rounds: int
+
+
+FULL = Settings(rounds=5, seconds=3, warmup=0.5, idle_connections=4000, idle_rounds=3)
+QUICK = Settings(rounds=3, seconds=1, warmup=0.3, idle_connections=1000, idle_rounds=1)
+
+
+@dataclasses.dataclass
+class Result:
+    row: str
+    proxy: str
+    rounds: int = 0
+    errors: int = 0
+    first_error: str = ""
+    cpu_us: list = dataclasses.field(default_factory=list)
+    ratios: list = dataclasses.field(default_factory=list)
+    kib: list = dataclasses.field(default_factory=list)
+    calls: dict = dataclasses.field(default_factory=dict)
+
+    def add_errors(self, report):
+        self.errors += report["errors"]
+        self.first_error = self.first_error or report.get("first_error", "")
+
+    def fail(self, failure):
+        self.errors += 1
+        self.first_error = self.first_error or str(failure)
+
+
+def target(bench, proxy):
+    return ["--port", proxy.port, "--path", peers.PATH, "--token", bench.token]
+
+
+def load(bench, proxy, mode, *words):
+    return Load(bench.program("load"), mode, [*target(bench, proxy), *words],
+                bench.folder("load") / "log")
+
+
+def with_all(bench, names, results, stack):
+    """Starts the backend and the proxies; those that do not come up get an error."""
+    backend = stack.enter_context(bench.backend()).listening("backend")
+    running = {}
+    for name in names:
+        try:
+            running[name] = stack.enter_context(peers.started(bench, name, backend))
+        except Failure as failure:
+            results[name].fail(failure)
+    return running
+
+
+def cpu_row(row, mode, connections, *words):
+    """CPU per round trip, from interleaved rounds."""
+
+    def measure(bench, settings, names):
+        results = {name: Result(row, name) for name in names}
+        with contextlib.ExitStack() as stack:
+            running = with_all(bench, names, results, stack)
+            for _ in range(settings.rounds):
+                cost = {}
+                for name, proxy in running.items():
+                    cost[name] = one_round(bench, settings, proxy, results[name],
+                                           mode, "--connections", connections, *words)
+                add_ratios(cost, results)
+        return list(results.values())
+
+    return measure
+
+
+def one_round(bench, settings, proxy, result, mode, *words):
+    pids = ",".join(str(pid) for pid in tree(proxy.pid))
+    try:
+        with load(bench, proxy, mode, "--warmup", settings.warmup, "--seconds", settings.seconds,
+                  "--cpu-of", pids, *words) as client:
+            report = client.report(OPEN_SECONDS_MAX + settings.warmup + settings.seconds)
+    except Failure as failure:
+        result.fail(failure)
+        return None
+    result.add_errors(report)
+    print(".", end="", flush=True, file=sys.stderr)
+    return report.get("cpu_us")
+
+
+def add_ratios(cost, results):
+    yardstick = cost.get("relay")
+    for name, cpu in cost.items():
+        if cpu:
+            results[name].rounds += 1
+            results[name].cpu_us.append(cpu)
+            if yardstick:
+                results[name].ratios.append(cpu / yardstick)
+
+
+def idle_row(bench, settings, names):
+    """Memory of one idle connection that has carried a message. A few connections are open before
+    and after, so that what a process allocates once is not counted."""
+    results = {name: Result("idle", name) for name in names}
+    for _ in range(settings.idle_rounds):
+        for name in names:
+            with contextlib.ExitStack() as stack:
+                running = with_all(bench, [name], results, stack)
+                try:
+                    if name in running:
+                        measure_idle(bench, settings, running[name], results[name], stack)
+                except Failure as failure:
+                    results[name].fail(failure)
+    return list(results.values())
+
+
+def measure_idle(bench, settings, proxy, result, stack):
+    warm = stack.enter_context(load(bench, proxy, "idle", "--connections", WARM_CONNECTIONS,
+                                    "--echo-first"))
+    silence(warm)
+    # As many load generators before as after: they share pages with the proxy.
+    with load(bench, proxy, "idle", "--connections", 1, "--echo-first") as stand_in:
+        silence(stand_in)
+        before = pss_kib(proxy.pid)
+    many = stack.enter_context(load(bench, proxy, "idle", "--connections",
+                                    settings.idle_connections, "--echo-first"))
+    silence(many)
+    after = pss_kib(proxy.pid)
+    for client in (many, warm):
+        client.end_input()
+        result.add_errors(client.report(OPEN_SECONDS_MAX))
+    result.kib.append((after - before) / settings.idle_connections)
+    result.rounds += 1
+    print(".", end="", flush=True, file=sys.stderr)
+
+
+def silence(client):
+    client.event("open", OPEN_SECONDS_MAX)
+    client.event("idle", OPEN_SECONDS_MAX)
+    time.sleep(1)  # what a proxy frees after a moment is freed
+
+
+def calls_row(bench, settings, names):
+    """System calls per round trip at 128 bytes and 64 connections."""
+    results = {name: Result("calls", name) for name in names}
+    if shutil.which("strace") is None:
+        raise Failure("strace is not installed")
+    with contextlib.ExitStack() as stack:
+        running = with_all(bench, names, results, stack)
+        for name, proxy in running.items():
+            try:
+                measure_calls(bench, proxy, results[name])
+            except Failure as failure:
+                results[name].fail(failure)
+    return list(results.values())
+
+
+def measure_calls(bench, proxy, result):
+    """From two runs of known length, so that opening, closing and the edges of the count cancel."""
+    short, long = (traced_run(bench, proxy, messages, result) for messages in TRACED_MESSAGES)
+    if not long:
+        raise Failure("strace counted nothing")
+    trips = (TRACED_MESSAGES[1] - TRACED_MESSAGES[0]) * TRACED_CONNECTIONS
+    counts = {name: (calls - short.get(name, (0, 0))[0], errors - short.get(name, (0, 0))[1])
+              for name, (calls, errors) in long.items()}
+    groups = {"recv": RECEIVES, "send": SENDS, "epoll_wait": WAITS, "epoll_ctl": {"epoll_ctl"}}
+    known = set().union(*groups.values())
+    for group, members in groups.items():
+        result.calls[group] = sum(counts.get(name, (0, 0))[0] for name in members) / trips
+    result.calls["other"] = sum(n for name, (n, _) in counts.items() if name not in known) / trips
+    result.calls["failed"] = sum(errors for _, errors in counts.values()) / trips
+    result.rounds = 1
+    print(".", end="", flush=True, file=sys.stderr)
+
+
+def traced_run(bench, proxy, messages, result):
+    def during():
+        with load(bench, proxy, "echo", "--connections", TRACED_CONNECTIONS, "--bytes", 128,
+                  "--messages", messages) as client:
+            result.add_errors(client.report(OPEN_SECONDS_MAX))
+        time.sleep(0.2)  # the proxy closes its side
+
+    return count_calls(proxy.pid, during, bench.folder("strace") / "log")
+
+
+ROWS = {
+    "ws-128-64": cpu_row("ws-128-64", "echo", 64, "--bytes", 128),
+    "ws-128-1000": cpu_row("ws-128-1000", "echo", 1000, "--bytes", 128),
+    "ws-16k-64": cpu_row("ws-16k-64", "echo", 64, "--bytes", 16384),
+    "handshake": cpu_row("handshake", "handshake", 16),
+    "idle": idle_row,
+    "calls": calls_row,
+}
+
+# Named in the interfaces, measured when what they need has been built.
+LATER = ["ws-256k-64", "ws-1m-64", "ws-128-64-depth8", "wss-128-64", "wss-16k-64", "handshake-tls",
+         "http-1k", "http-1k-log", "p99-10k", "idle-tls", "process"]
+
+
+def median(values):
+    return statistics.median(values) if values else None
