@@ -68,8 +68,17 @@ function(sluice_protos target)
   endif()
   set(out ${PROJECT_BINARY_DIR}/gen)
   file(MAKE_DIRECTORY ${out})
-  protobuf_generate(TARGET ${target} LANGUAGE cpp PROTOS ${ARG_UNPARSED_ARGUMENTS}
-    IMPORT_DIRS ${ARG_ROOT} PROTOC_OUT_DIR ${out})
+  # Not protobuf_generate(): that takes paths from the calling folder instead of ARG_ROOT.
+  foreach(proto ${ARG_UNPARSED_ARGUMENTS})
+    file(RELATIVE_PATH path ${ARG_ROOT} ${proto})
+    string(REGEX REPLACE "\\.proto$" "" path ${path})
+    add_custom_command(
+      OUTPUT ${out}/${path}.pb.cc ${out}/${path}.pb.h
+      COMMAND protobuf::protoc --cpp_out ${out} -I ${ARG_ROOT} ${proto}
+      DEPENDS ${proto} protobuf::protoc
+      VERBATIM)
+    target_sources(${target} PRIVATE ${out}/${path}.pb.cc ${out}/${path}.pb.h)
+  endforeach()
   target_include_directories(${target} SYSTEM PUBLIC ${out})
   target_link_libraries(${target} PUBLIC protobuf::libprotobuf)
 endfunction()
