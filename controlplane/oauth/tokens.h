@@ -65,7 +65,7 @@ class Tokens {
                                                       Wall now);
 
   // For an operator: by token, by application (all its tokens), or by connection: the token that the
-  // connection came with, which the proxies name in their records by the first half of its SHA-256.
+  // connection came with, which the proxies' records name by the first 16 digits of its SHA-256.
   // NOT_FOUND, FAILED_PRECONDITION (no record of the connection names its token).
   absl::StatusOr<admin::v1::RevokeTokenResponse> revoke(
       const admin::v1::RevokeTokenRequest& request, Wall now);
@@ -75,6 +75,8 @@ class Tokens {
 
  private:
   absl::StatusOr<admin::v1::RevokeTokenResponse> revoke_all(std::vector<config::v1::Token> tokens);
+  absl::StatusOr<admin::v1::RevokeTokenResponse> revoke_by_connection(const std::string& connection,
+                                                                      Wall now);
 
   store::Store& store_;
   const std::string organisation_;

@@ -48,6 +48,8 @@ class Users {
   store::Store& store_;
   const std::string organisation_;
   const std::string admin_password_file_;
+  // What an unknown user's password is compared with, so that the answer takes as long.
+  const std::string nobody_;
   Attempts attempts_;
   std::mutex hashing_;  // one argon2id at a time: it is big, and guessing is not to be parallel
 };

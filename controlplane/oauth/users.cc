@@ -1,0 +1,165 @@
+#include "controlplane/oauth/users.h"
+
+#include <fmt/format.h>
+#include <sodium.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "proxy/base/check.h"
+#include "proxy/base/encoding.h"
+
+namespace sluice::controlplane::oauth {
+namespace {
+
+constexpr char kPasswords[] = "passwords";
+constexpr char kSessions[] = "sessions";
+constexpr std::chrono::hours kSessionLife{12};
+constexpr std::size_t kPasswordBytesMin = 8;
+constexpr std::size_t kPasswordBytesMax = 1024;
+constexpr std::size_t kFailuresMax = 10;
+constexpr nanoseconds kFailureWindow = seconds(60);
+// OWASP's figures for argon2id: 19 MiB, two passes.
+constexpr unsigned long long kPasses = 2;
+constexpr std::size_t kMemoryBytes = 19 * 1024 * 1024;
+constexpr std::string_view kTokenPrefix = "sls_";
+
+void need_sodium() { SLUICE_CHECK(sodium_init() >= 0); }
+
+absl::Status wrong() {
+  return absl::UnauthenticatedError("the user or the password is wrong");
+}
+
+absl::Status no_session() {
+  return absl::UnauthenticatedError(
+      "the session is unknown or over; log in (`sluicectl login`, or AuthService/Login)");
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> hash_password(std::string_view password) {
+  need_sodium();
+  char hash[crypto_pwhash_STRBYTES];
+  if (crypto_pwhash_str(hash, password.data(), password.size(), kPasses, kMemoryBytes) != 0) {
+    return resource_exhausted("not enough memory to hash a password");
+  }
+  return std::string(hash);
+}
+
+bool verify_password(const std::string& hash, std::string_view password) {
+  need_sodium();
+  return hash.size() < crypto_pwhash_STRBYTES &&
+         crypto_pwhash_str_verify(hash.c_str(), password.data(), password.size()) == 0;
+}
+
+Users::Users(store::Store& store, std::string organisation, std::string admin_password_file)
+    : store_(store),
+      organisation_(std::move(organisation)),
+      admin_password_file_(std::move(admin_password_file)),
+      nobody_(hash_password(random_bytes(16)).value_or("")),
+      attempts_(kFailuresMax, kFailureWindow) {}
+
+absl::Status Users::set_password(const std::string& user, std::string_view password) {
+  if (password.size() < kPasswordBytesMin || password.size() > kPasswordBytesMax) {
+    return invalid_argument(fmt::format("password: must have {} to {} characters",
+                                        kPasswordBytesMin, kPasswordBytesMax));
+  }
+  absl::StatusOr<std::string> hash;
+  {
+    const std::lock_guard lock(hashing_);
+    hash = hash_password(password);
+  }
+  SLUICE_RETURN_IF_ERROR(hash.status());
+  SLUICE_RETURN_IF_ERROR(store_.put_document(organisation_, kPasswords, user, *hash, 0));
+  SLUICE_RETURN_IF_ERROR(end_sessions(user));
+  attempts_.succeeded("user " + user);
+  if (user == "admin" && !admin_password_file_.empty()) {
+    ::unlink(admin_password_file_.c_str());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Users::remove(const std::string& user) {
+  const absl::Status removed = store_.delete_document(organisation_, kPasswords, user);
+  if (!removed.ok() && !absl::IsNotFound(removed)) {
+    return removed;
+  }
+  return end_sessions(user);
+}
+
+absl::StatusOr<bool> Users::has_password(const std::string& user) const {
+  const absl::Status status = store_.get_document(organisation_, kPasswords, user).status();
+  if (absl::IsNotFound(status)) {
+    return false;
+  }
+  SLUICE_RETURN_IF_ERROR(status);
+  return true;
+}
+
+absl::StatusOr<Session> Users::login(const std::string& user, std::string_view password,
+                                     const std::string& client_address) {
+  const Mono now = system_mono();
+  // By address and user together, so that nobody can lock a user out from elsewhere; and by address
+  // alone against one who tries many names.
+  const std::string pair = client_address.empty() ? "" : client_address + ' ' + user;
+  SLUICE_RETURN_IF_ERROR(attempts_.check(pair, now));
+  SLUICE_RETURN_IF_ERROR(attempts_.check(client_address, now));
+  const absl::StatusOr<store::Document> document =
+      store_.get_document(organisation_, kPasswords, user);
+  if (!document.ok() && !absl::IsNotFound(document.status())) {
+    return document.status();
+  }
+  bool right = false;
+  if (password.size() <= kPasswordBytesMax) {
+    const std::lock_guard lock(hashing_);
+    right = verify_password(document.ok() ? document->blob : nobody_, password) && document.ok();
+  }
+  if (!right) {
+    attempts_.failed(pair, now);
+    attempts_.failed(client_address, now);
+    return wrong();
+  }
+  attempts_.succeeded(pair);
+  Session session;
+  session.token = std::string(kTokenPrefix) + base64url(random_bytes(32));
+  session.expires = system_wall() + kSessionLife;
+  SLUICE_RETURN_IF_ERROR(store_.put_document(organisation_, kSessions, hex(sha256(session.token)),
+                                             user, to_ms(session.expires)));
+  return session;
+}
+
+absl::StatusOr<std::string> Users::authenticate(std::string_view token) const {
+  if (!token.starts_with(kTokenPrefix)) {
+    return no_session();
+  }
+  absl::StatusOr<store::Document> document =
+      store_.get_document(organisation_, kSessions, hex(sha256(token)));
+  if (absl::IsNotFound(document.status())) {
+    return no_session();
+  }
+  SLUICE_RETURN_IF_ERROR(document.status());
+  return document->blob;
+}
+
+absl::Status Users::logout(std::string_view token) {
+  const absl::Status status =
+      store_.delete_document(organisation_, kSessions, hex(sha256(token)));
+  return absl::IsNotFound(status) ? no_session() : status;
+}
+
+absl::Status Users::end_sessions(const std::string& user) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<store::Document> sessions,
+                          store_.list_documents(organisation_, kSessions));
+  for (const store::Document& session : sessions) {
+    if (session.blob != user) {
+      continue;
+    }
+    const absl::Status status = store_.delete_document(organisation_, kSessions, session.key);
+    if (!status.ok() && !absl::IsNotFound(status)) {
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace sluice::controlplane::oauth
