@@ -42,6 +42,10 @@ inline constexpr int kListenBacklog = 4096;
 inline constexpr std::size_t kAcceptsPerTurnMax = 64;           // of one listening socket
 inline constexpr nanoseconds kAcceptRetry = milliseconds(100);  // after no descriptor was left
 
+// ---- TLS
+inline constexpr std::size_t kTlsSessionsMax = 1024;  // of peers, to resume, a client context
+inline constexpr std::size_t kTlsPendingBytesMax = 256 * 1024;  // encrypted, not taken by the peer
+
 // ---- host names
 inline constexpr std::size_t kResolverQueueMax = 1024;         // look-ups that wait
 inline constexpr nanoseconds kResolverCacheTime = seconds(5);  // an answer is used again
