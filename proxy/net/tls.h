@@ -1,5 +1,5 @@
-// TLS by OpenSSL 3 over a Side's bytes. Contexts are immutable and shared between loops; sessions
-// belong to one loop.
+// TLS by OpenSSL 3 over a Side's bytes (a socket's or a pipe's). Contexts are immutable and shared
+// between loops; a connection belongs to one loop.
 #pragma once
 
 #include <memory>
@@ -10,19 +10,22 @@
 #include "proxy/net/side.h"
 
 typedef struct ssl_ctx_st SSL_CTX;
+typedef struct ssl_session_st SSL_SESSION;
 
 namespace sluice::net {
 
 // Certificate and key for accepting. TLS 1.2 and up with a strong set, X25519 first, one session
-// ticket. Immutable; any thread.
+// ticket (no state here; resumption ends with the context), ALPN `http/1.1`. Immutable; any thread.
 class TlsServerContext {
  public:
   // PEM: chain leaf first, and its key. INVALID_ARGUMENT says what does not parse or match.
-  // `client_ca_pem` not empty: client certificates are asked for and must verify against it.
+  // `client_ca_pem` not empty: clients must have a certificate that verifies against it.
   static absl::StatusOr<std::shared_ptr<const TlsServerContext>> create(
       const std::string& certificate_pem, const std::string& key_pem,
       const std::string& client_ca_pem = "");
   ~TlsServerContext();
+  TlsServerContext(const TlsServerContext&) = delete;
+  TlsServerContext& operator=(const TlsServerContext&) = delete;
   SSL_CTX* get() const { return context_; }
 
  private:
@@ -30,7 +33,8 @@ class TlsServerContext {
   SSL_CTX* context_;
 };
 
-// Trust for connecting: always verifies chain and name.
+// Trust for connecting: always verifies chain and name. Keeps the latest session of each peer, to
+// resume it. Any thread.
 class TlsClientContext {
  public:
   // `ca_pem` empty: the system's store.
@@ -38,25 +42,37 @@ class TlsClientContext {
   // For `sluicectl login` on first use only: verifies nothing; the caller compares the fingerprint.
   static std::shared_ptr<const TlsClientContext> create_unverified();
   ~TlsClientContext();
+  TlsClientContext(const TlsClientContext&) = delete;
+  TlsClientContext& operator=(const TlsClientContext&) = delete;
   SSL_CTX* get() const { return context_; }
 
+  // For tls_side.cc. `peer` is NAME:PORT. Both give a reference away; null: none.
+  SSL_SESSION* take_session(const std::string& peer) const;
+  void keep_session(const std::string& peer, SSL_SESSION* session) const;
+
  private:
-  explicit TlsClientContext(SSL_CTX* context) : context_(context) {}
+  struct Sessions;
+  explicit TlsClientContext(SSL_CTX* context);
   SSL_CTX* context_;
+  std::unique_ptr<Sessions> sessions_;
 };
 
 // Does the handshake as server over `plain` (which it takes) and gives a side that speaks clear
-// text. UNAVAILABLE with OpenSSL's reason, DEADLINE_EXCEEDED.
+// text, paused. UNAVAILABLE with OpenSSL's reason, DEADLINE_EXCEEDED, CANCELLED.
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_accept(Loop& loop, std::unique_ptr<Side> plain,
                                                        std::shared_ptr<const TlsServerContext> tls,
                                                        Mono deadline);
 
-// The same as client; `server_name` is sent as SNI (unless an address) and verified.
+// The same as client; `server_name` (a host name or an address) is verified, and sent as SNI unless
+// it is an address.
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_connect(Loop& loop, std::unique_ptr<Side> plain,
                                                         std::shared_ptr<const TlsClientContext> tls,
                                                         std::string server_name, Mono deadline);
 
-// SHA-256 of the peer's leaf certificate (DER), lower-case hex; empty if it is no TLS side.
+// SHA-256 of the peer's leaf certificate (DER), lower-case hex; empty if there is none.
 std::string peer_certificate_sha256(const Side& side);
+
+// Whether the handshake resumed an earlier session.
+bool tls_resumed(const Side& side);
 
 }  // namespace sluice::net

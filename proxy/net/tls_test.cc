@@ -1,0 +1,329 @@
+#include "proxy/net/tls.h"
+
+#include <openssl/ssl.h>
+
+#include "proxy/base/limits.h"
+#include "proxy/net/async_side.h"
+#include "proxy/net/testing.h"
+#include "proxy/net/testing_tls.h"
+#include "proxy/net/tls_side.h"
+
+namespace sluice::net {
+namespace {
+
+using testing::Certificate;
+using testing::make_certificate;
+using testing::pattern;
+using testing::run_task;
+using testing::run_until;
+using testing::soon;
+using testing::TcpPair;
+using testing::Witness;
+
+Task<void> accept_into(Loop& loop, std::unique_ptr<Side> plain,
+                       std::shared_ptr<const TlsServerContext> tls, Mono deadline,
+                       absl::StatusOr<std::unique_ptr<Side>>& out) {
+  out = co_await tls_accept(loop, std::move(plain), std::move(tls), deadline);
+}
+
+class TlsTest : public ::testing::Test {
+ protected:
+  TlsTest()
+      : loop(1),
+        group(loop.executor()),
+        ca(make_certificate("test CA", "")),
+        leaf(make_certificate("server", "DNS:localhost,IP:127.0.0.1", &ca)) {
+    server_tls = *TlsServerContext::create(leaf.certificate, leaf.key);
+    client_tls = *TlsClientContext::create(ca.certificate);
+  }
+
+  // Shakes hands over a fresh TCP connection.
+  void shake(const std::string& name) {
+    TcpPair pair = testing::make_tcp_pair(loop);
+    group.spawn(accept_into(loop, std::move(pair.server), server_tls, soon(loop), server));
+    client =
+        run_task(loop, tls_connect(loop, std::move(pair.client), client_tls, name, soon(loop)));
+    ASSERT_TRUE(run_until(loop, [&] { return group.size() == 0; }));
+  }
+  void witness() {
+    ASSERT_TRUE(client.ok()) << client.status();
+    ASSERT_TRUE(server.ok()) << server.status();
+    a = std::make_unique<Witness>(*std::move(client));
+    b = std::make_unique<Witness>(*std::move(server));
+  }
+
+  Loop loop;
+  TaskGroup group;
+  Certificate ca;
+  Certificate leaf;
+  std::shared_ptr<const TlsServerContext> server_tls;
+  std::shared_ptr<const TlsClientContext> client_tls;
+  absl::StatusOr<std::unique_ptr<Side>> server{absl::UnknownError("did not end")};
+  absl::StatusOr<std::unique_ptr<Side>> client{absl::UnknownError("did not end")};
+  std::unique_ptr<Witness> a;
+  std::unique_ptr<Witness> b;
+};
+
+TEST_F(TlsTest, ShakesHandsWithModernChoices) {
+  shake("localhost");
+  witness();
+  EXPECT_FALSE(a->side->plain());
+  EXPECT_EQ(a->side->peer().ip, "127.0.0.1");
+  const auto& tls = dynamic_cast<const TlsSide&>(*a->side);
+  EXPECT_STREQ(SSL_get_version(tls.ssl()), "TLSv1.3");
+  EXPECT_EQ(SSL_get_negotiated_group(tls.ssl()), NID_X25519);
+  EXPECT_EQ(peer_certificate_sha256(*a->side).size(), 64U);
+  EXPECT_EQ(peer_certificate_sha256(*b->side), "");
+  a->send("hello");
+  b->send("welcome");
+  ASSERT_TRUE(run_until(loop, [&] { return a->received == "welcome" && b->received == "hello"; }));
+}
+
+TEST_F(TlsTest, CarriesMuchBothWaysUnderBackPressure) {
+  shake("127.0.0.1");
+  witness();
+  const std::string up = pattern(12'000'000, 1);
+  const std::string down = pattern(9'000'000, 2);
+  a->pause_each = b->pause_each = true;
+  a->end_after = b->end_after = true;
+  a->send(up);
+  b->send(down);
+  ASSERT_TRUE(run_until(loop, [&] {
+    if (a->paused) a->resume();
+    if (b->paused) b->resume();
+    return a->ended && b->ended;
+  }));
+  EXPECT_TRUE(a->blocked);
+  EXPECT_TRUE(a->received == down);
+  EXPECT_TRUE(b->received == up);
+  EXPECT_GT(b->largest, 16'384U) << "several records in one call";
+}
+
+TEST_F(TlsTest, ManySmallMessagesArriveInOrder) {
+  shake("localhost");
+  witness();
+  std::string sent;
+  for (int i = 0; i < 3000; ++i) {
+    std::string message = pattern(static_cast<std::size_t>(i % 300) + 1, 100 + i);
+    sent += message;
+    a->send(std::move(message));
+    if (i % 7 == 0) {
+      loop.turn(nanoseconds(0));
+    }
+  }
+  ASSERT_TRUE(run_until(loop, [&] { return b->total == sent.size(); }));
+  EXPECT_TRUE(b->received == sent);
+}
+
+TEST_F(TlsTest, HalfClosesWithCloseNotify) {
+  shake("localhost");
+  witness();
+  a->send("question");
+  a->side->end();
+  ASSERT_TRUE(run_until(loop, [&] { return b->ended; }));
+  EXPECT_EQ(b->received, "question");
+  b->send("answer");
+  ASSERT_TRUE(run_until(loop, [&] { return a->received == "answer"; }));
+  b->side->end();
+  ASSERT_TRUE(run_until(loop, [&] { return a->ended; }));
+  EXPECT_TRUE(a->error.ok() && b->error.ok());
+}
+
+// TLS 1.3: the client's first request may come in one packet with the end of its handshake.
+TEST_F(TlsTest, KeepsWhatCameWithTheEndOfTheHandshake) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  group.spawn(accept_into(loop, std::move(pair.server), server_tls, soon(loop), server));
+  client = run_task(loop,
+                    tls_connect(loop, std::move(pair.client), client_tls, "localhost", soon(loop)));
+  ASSERT_TRUE(client.ok());
+  a = std::make_unique<Witness>(*std::move(client));
+  a->send("early");
+  a->side->end();
+  ASSERT_TRUE(run_until(loop, [&] { return group.size() == 0; }));
+  ASSERT_TRUE(server.ok()) << server.status();
+  for (int i = 0; i < 5; ++i) {
+    loop.turn(milliseconds(1));
+  }
+  b = std::make_unique<Witness>(*std::move(server));
+  ASSERT_TRUE(run_until(loop, [&] { return b->ended; }));
+  EXPECT_EQ(b->received, "early");
+}
+
+TEST_F(TlsTest, ResumesTheNextTime) {
+  shake("localhost");
+  witness();
+  EXPECT_FALSE(tls_resumed(*a->side));
+  b->send("so that the ticket is read");
+  ASSERT_TRUE(run_until(loop, [&] { return a->total > 0; }));
+  a.reset();
+  b.reset();
+  // The port, part of the session's key, is that of the listener: the pair's is new each time.
+  TcpPair pair;
+  auto acceptor = Acceptor::listen(loop, {"127.0.0.1", 0, false}, [&](std::unique_ptr<Side> side) {
+    pair.server = std::move(side);
+  });
+  ASSERT_TRUE(acceptor.ok());
+  Resolver resolver;
+  const ConnectTarget target{"localhost", (*acceptor)->port(), client_tls, ""};
+  for (int round = 0; round < 3; ++round) {
+    TaskGroup clients(loop.executor());
+    std::optional<absl::StatusOr<std::unique_ptr<Side>>> result;
+    clients.spawn(testing::keep_result(connect(loop, resolver, target, soon(loop)), result));
+    ASSERT_TRUE(run_until(loop, [&] { return pair.server != nullptr; }));
+    group.spawn(accept_into(loop, std::move(pair.server), server_tls, soon(loop), server));
+    ASSERT_TRUE(run_until(loop, [&] { return group.size() == 0 && clients.size() == 0; }));
+    client = *std::move(result);
+    witness();
+    EXPECT_EQ(tls_resumed(*a->side), round > 0) << round;
+    EXPECT_EQ(tls_resumed(*b->side), round > 0) << round;
+    b->send("ticket");
+    ASSERT_TRUE(run_until(loop, [&] { return a->received == "ticket"; }));
+  }
+}
+
+TEST_F(TlsTest, RefusesAWrongName) {
+  shake("example.org");
+  ASSERT_FALSE(client.ok());
+  EXPECT_NE(message_of(client.status()).find("hostname mismatch"), std::string_view::npos)
+      << client.status();
+  EXPECT_FALSE(server.ok());
+  shake("127.0.0.2");
+  ASSERT_FALSE(client.ok());
+  EXPECT_NE(message_of(client.status()).find("IP address mismatch"), std::string_view::npos)
+      << client.status();
+}
+
+TEST_F(TlsTest, RefusesAnUnknownIssuerAndAnExpiredCertificate) {
+  const Certificate other = make_certificate("other CA", "");
+  client_tls = *TlsClientContext::create(other.certificate);
+  shake("localhost");
+  EXPECT_NE(message_of(client.status()).find("certificate not accepted"), std::string_view::npos)
+      << client.status();
+  client_tls = *TlsClientContext::create(ca.certificate);
+  const Certificate old = make_certificate("server", "DNS:localhost", &ca, -60);
+  server_tls = *TlsServerContext::create(old.certificate, old.key);
+  shake("localhost");
+  EXPECT_NE(message_of(client.status()).find("expired"), std::string_view::npos) << client.status();
+}
+
+TEST_F(TlsTest, UnverifiedTakesAnyone) {
+  client_tls = TlsClientContext::create_unverified();
+  shake("whatever.example");
+  witness();
+  EXPECT_EQ(peer_certificate_sha256(*a->side).size(), 64U);
+}
+
+TEST_F(TlsTest, AsksForAClientCertificate) {
+  server_tls = *TlsServerContext::create(leaf.certificate, leaf.key, ca.certificate);
+  shake("localhost");
+  EXPECT_FALSE(server.ok());
+}
+
+TEST_F(TlsTest, GivesUpAtTheDeadline) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  auto result = run_task(loop, tls_accept(loop, std::move(pair.server), server_tls,
+                                          loop.clock().now() + milliseconds(30)));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(result.status())) << result.status();
+}
+
+TEST_F(TlsTest, ToldOfAPeerThatSpeaksNoTls) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  Witness plain(std::move(pair.client));
+  plain.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+  auto result = run_task(loop, tls_accept(loop, std::move(pair.server), server_tls, soon(loop)));
+  ASSERT_TRUE(absl::IsUnavailable(result.status())) << result.status();
+  EXPECT_NE(message_of(result.status()).find("http request"), std::string_view::npos)
+      << result.status();
+}
+
+TEST_F(TlsTest, ToldOfAPeerThatLeavesInTheHandshake) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  pair.client.reset();
+  auto result = run_task(loop, tls_accept(loop, std::move(pair.server), server_tls, soon(loop)));
+  EXPECT_TRUE(absl::IsUnavailable(result.status())) << result.status();
+}
+
+TEST_F(TlsTest, BrokenRecordsAreAnError) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  // Between the two: a man in the middle who spoils the bytes once told so.
+  TcpPair middle = testing::make_tcp_pair(loop);
+  struct Spoiler final : SideUser {
+    void on_bytes(Side&, MutableBytes bytes) override {
+      if (spoil) {
+        bytes.back() ^= 1;
+      }
+      to->write(bytes);
+    }
+    void on_end(Side&) override {}
+    void on_error(Side&, absl::Status) override {}
+    void on_writable(Side&) override {}
+    Side* to = nullptr;
+    bool spoil = false;
+  };
+  Spoiler forth;
+  Spoiler back;
+  forth.to = middle.client.get();
+  back.to = pair.server.get();
+  pair.server->set_user(&forth);
+  middle.client->set_user(&back);
+  pair.server->resume();
+  middle.client->resume();
+  group.spawn(accept_into(loop, std::move(middle.server), server_tls, soon(loop), server));
+  client = run_task(loop,
+                    tls_connect(loop, std::move(pair.client), client_tls, "localhost", soon(loop)));
+  ASSERT_TRUE(run_until(loop, [&] { return group.size() == 0; }));
+  witness();
+  a->send("good");
+  ASSERT_TRUE(run_until(loop, [&] { return b->received == "good"; }));
+  forth.spoil = true;
+  a->send("bad");
+  ASSERT_TRUE(run_until(loop, [&] { return !b->error.ok(); }));
+  EXPECT_TRUE(absl::IsUnavailable(b->error)) << b->error;
+  EXPECT_EQ(b->received, "good");
+  ASSERT_TRUE(run_until(loop, [&] { return !a->error.ok(); })) << "the alert tells the other";
+}
+
+TEST_F(TlsTest, MayBeDestroyedInCallbacks) {
+  shake("localhost");
+  witness();
+  b->destroy = true;
+  a->send("boom");
+  EXPECT_TRUE(run_until(loop, [&] { return b->side == nullptr; }));
+  EXPECT_TRUE(run_until(loop, [&] { return a->ended || !a->error.ok(); }));
+  shake("localhost");
+  witness();
+  b->destroy = true;
+  a->side->end();
+  EXPECT_TRUE(run_until(loop, [&] { return b->side == nullptr; }));
+}
+
+TEST_F(TlsTest, WorksUnderAnAsyncSide) {
+  shake("localhost");
+  ASSERT_TRUE(client.ok() && server.ok());
+  AsyncSide asking(loop, *std::move(client));
+  AsyncSide asked(loop, *std::move(server));
+  ASSERT_TRUE(run_task(loop, asking.write_all("question", soon(loop))).ok());
+  ASSERT_TRUE(run_task(loop, asked.read_more(100, soon(loop))).ok());
+  EXPECT_EQ(asked.unread(), "question");
+}
+
+TEST(TlsContext, SaysWhatDoesNotParseOrMatch) {
+  const Certificate one = make_certificate("one", "DNS:one");
+  const Certificate two = make_certificate("two", "DNS:two");
+  EXPECT_TRUE(TlsServerContext::create(one.certificate, one.key).ok());
+  auto mixed = TlsServerContext::create(one.certificate, two.key);
+  EXPECT_NE(message_of(mixed.status()).find("does not belong"), std::string_view::npos);
+  EXPECT_TRUE(absl::IsInvalidArgument(TlsServerContext::create("nonsense", one.key).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(TlsServerContext::create(one.certificate, "").status()));
+  std::string cut = one.certificate;
+  cut.replace(60, 8, "########");
+  auto broken = TlsServerContext::create(one.certificate + cut, one.key);
+  EXPECT_NE(message_of(broken.status()).find("number 2"), std::string_view::npos)
+      << broken.status();
+  EXPECT_FALSE(TlsServerContext::create(one.certificate, one.key, "nonsense").ok());
+  EXPECT_FALSE(TlsClientContext::create("nonsense").ok());
+  EXPECT_TRUE(TlsClientContext::create("").ok());
+}
+
+}  // namespace
+}  // namespace sluice::net
