@@ -77,7 +77,7 @@ struct Change {
 };
 
 struct ListOptions {
-  std::string prefix;  // of the name
+  std::string prefix;  // of the name; for tokens an even number of hex digits
   std::string after;   // names greater than this
   std::size_t limit = 1000;
 };
