@@ -15,8 +15,10 @@ struct PipeRules {
   std::size_t chunk_bytes_max = 0;       // deliver at most so many bytes a turn and side; 0: all
 };
 
-// Delivery happens in later turns of `loop` (posted), never within write(). Both sides may be
-// destroyed in any order; the other then sees an error, or an end if end() came first.
+// Delivery happens in later turns of `loop`, never within write(), at most
+// limits::kReadBufferBytes a turn and side. Both sides may be destroyed in any order; as with TCP
+// the other then gets what was written before, and an end, or an error if the destroyed one had
+// unread bytes or is written to.
 std::pair<std::unique_ptr<Side>, std::unique_ptr<Side>> make_pipe(
     Loop& loop, std::shared_ptr<const PipeRules> rules);
 
