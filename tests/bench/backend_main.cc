@@ -74,8 +74,9 @@ class Backend {
   explicit Backend(Fd listener)
       : epoll_(epoll_create1(EPOLL_CLOEXEC)), listener_(std::move(listener)), in_(kBufferBytes) {
     watch(epoll_, listener_, nullptr);
-    answer_ = fmt::format("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
-                          kBodyBytes, std::string(kBodyBytes, 'x'));
+    answer_ =
+        fmt::format("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{}",
+                    kBodyBytes, std::string(kBodyBytes, 'x'));
   }
 
   void run() {
@@ -157,7 +158,8 @@ class Backend {
       client.head.erase(0, *size);
     }
     std::string rest = std::exchange(client.head, std::string());
-    return rest.empty() || take(client, {reinterpret_cast<std::uint8_t*>(rest.data()), rest.size()});
+    return rest.empty() ||
+           take(client, {reinterpret_cast<std::uint8_t*>(rest.data()), rest.size()});
   }
 
   void answer(Client& client, std::string_view head) {

@@ -229,8 +229,8 @@ void Connection::queue_message(const MessageId& id) {
   header.length = shared_.pattern.message_bytes();
   header.masked = true;
   header.mask = new_mask();
-  append_frame({.opcode = kBinary, .masked = true, .length = header.length, .mask = header.mask}, {},
-               out_);
+  append_frame({.opcode = kBinary, .masked = true, .length = header.length, .mask = header.mask},
+               {}, out_);
   const std::size_t at = out_.size();
   out_.resize(at + header.length);
   auto* payload = reinterpret_cast<std::uint8_t*>(out_.data()) + at;

@@ -1,4 +1,5 @@
-// The load generator's loop: opens connections, brings events to them, time and signals to the mode.
+// The load generator's loop: opens connections, brings events to them, time and signals to the
+// mode.
 #pragma once
 
 #include <memory>

@@ -46,7 +46,8 @@ FrameHeader decode_frame_header(const std::uint8_t* bytes) {
 }
 
 std::size_t encode_frame_header(const FrameHeader& header, std::uint8_t* out) {
-  out[0] = static_cast<std::uint8_t>((header.fin ? 0x80 : 0) | header.reserved << 4 | header.opcode);
+  out[0] =
+      static_cast<std::uint8_t>((header.fin ? 0x80 : 0) | header.reserved << 4 | header.opcode);
   const std::uint8_t small = header.length < kLength16 ? static_cast<std::uint8_t>(header.length)
                              : header.length <= 0xffff ? kLength16
                                                        : kLength64;

@@ -1,6 +1,6 @@
-// RFC 6455 section 5.2: frame headers and masks, and a reader that takes a byte stream apart without
-// keeping payloads. Sans-I/O; written for the bench alone, so that it judges Sluice's own codec by
-// another's hand.
+// RFC 6455 section 5.2: frame headers and masks, and a reader that takes a byte stream apart
+// without keeping payloads. Sans-I/O; written for the bench alone, so that it judges Sluice's own
+// codec by another's hand.
 #pragma once
 
 #include <algorithm>
@@ -57,7 +57,8 @@ std::string close_payload(std::uint16_t code, std::string_view reason);
 // Takes a stream of frames apart. The sink has
 //   bool on_header(const FrameHeader&)                 false stops the reader for good
 //   void on_payload(MutableBytes, std::uint64_t at)    a part of the payload, as sent, in place
-//   bool on_end()                                      the frame is complete; false stops the reader
+//   bool on_end()                                      the frame is complete; false stops the
+//   reader
 class FrameReader {
  public:
   // False once the sink has stopped it.

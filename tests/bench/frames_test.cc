@@ -37,7 +37,10 @@ MutableBytes writable(std::string& text) {
 TEST(Frames, HeaderSurvivesTheWireAtEveryLengthForm) {
   for (const std::uint64_t length : {0ULL, 125ULL, 126ULL, 65535ULL, 65536ULL, 1ULL << 40}) {
     for (const bool masked : {false, true}) {
-      const FrameHeader in{.fin = false, .opcode = kText, .masked = masked, .length = length,
+      const FrameHeader in{.fin = false,
+                           .opcode = kText,
+                           .masked = masked,
+                           .length = length,
                            .mask = {1, 2, 3, static_cast<std::uint8_t>(masked ? 4 : 0)}};
       std::array<std::uint8_t, kFrameHeaderBytesMax> raw{};
       const std::size_t size = encode_frame_header(in, raw.data());

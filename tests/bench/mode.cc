@@ -77,7 +77,8 @@ void Mode::on_message(Connection& connection, const std::optional<MessageId>& id
   Ledger& ledger = ledgers_[connection.id()];
   if (!id || id->connection != connection.id()) {
     ledger.corrupted();
-    tally_.error(fmt::format("connection {}: a message came back with other bytes", connection.id()));
+    tally_.error(
+        fmt::format("connection {}: a message came back with other bytes", connection.id()));
     return;
   }
   const std::uint64_t before = ledger.outstanding();
@@ -88,8 +89,8 @@ void Mode::on_message(Connection& connection, const std::optional<MessageId>& id
     return echoed(connection, *id);
   }
   if (ledger.in_order() == in_order || before - ledger.outstanding() > 1) {
-    tally_.error(fmt::format("connection {}: message {} came out of turn", connection.id(),
-                             id->sequence));
+    tally_.error(
+        fmt::format("connection {}: message {} came out of turn", connection.id(), id->sequence));
   }
   echoed(connection, *id);
 }

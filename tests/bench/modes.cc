@@ -12,8 +12,8 @@ nanoseconds age(const MessageId& id, Mono now) {
 }
 
 // echo, rate and ledger. Either each echo brings the next message (`depth` in flight), or messages
-// go out by the clock, on one connection after the other; latency then counts from the time at which
-// a message was due.
+// go out by the clock, on one connection after the other; latency then counts from the time at
+// which a message was due.
 class Traffic : public Mode {
  public:
   explicit Traffic(Driver& driver) : Mode(driver) {
@@ -206,9 +206,7 @@ class Idle : public Mode {
     }
   }
 
-  void announce_silence() {
-    print_line({{"event", "idle"}, {"ms", to_mono_ms(driver_.now())}});
-  }
+  void announce_silence() { print_line({{"event", "idle"}, {"ms", to_mono_ms(driver_.now())}}); }
 
   std::size_t awaited_ = 0;
   bool last_round_ = false;

@@ -95,8 +95,8 @@ std::int64_t number(const boost::json::object& object, std::string_view key) {
 }
 
 TEST_F(Programs, EchoesComeBackThroughTheRelay) {
-  Child child = load("echo", {"--connections", "5", "--depth", "3", "--messages", "40", "--bytes",
-                              "70000"});
+  Child child =
+      load("echo", {"--connections", "5", "--depth", "3", "--messages", "40", "--bytes", "70000"});
   child.read_line();  // all are open
   const auto report = boost::json::parse(child.read_line()).as_object();
   EXPECT_EQ(child.wait(), 0);

@@ -55,8 +55,8 @@ absl::StatusOr<Fd> listen_on(const Address& address, bool shared = false);
 std::string local_name(const Fd& fd);
 absl::StatusOr<Address> local_address(const Fd& fd);
 
-// A connection begun, perhaps not ended: TCP_NODELAY, non-blocking. Errors of the peer come with the
-// first event.
+// A connection begun, perhaps not ended: TCP_NODELAY, non-blocking. Errors of the peer come with
+// the first event.
 absl::StatusOr<Fd> start_connect(const Address& address);
 
 // The next connection, non-blocking and TCP_NODELAY; not open when there is none to accept.

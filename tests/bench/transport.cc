@@ -29,11 +29,11 @@ absl::StatusOr<TlsContext> make_tls_context(const std::string& ca_file) {
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS |
                                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  const int loaded = ca_file.empty()
-                         ? SSL_CTX_set_default_verify_paths(context.get())
-                         : SSL_CTX_load_verify_file(context.get(), ca_file.c_str());
+  const int loaded = ca_file.empty() ? SSL_CTX_set_default_verify_paths(context.get())
+                                     : SSL_CTX_load_verify_file(context.get(), ca_file.c_str());
   if (loaded != 1) {
-    return invalid_argument(fmt::format("cannot use {} to verify servers: {}", ca_file, tls_error()));
+    return invalid_argument(
+        fmt::format("cannot use {} to verify servers: {}", ca_file, tls_error()));
   }
   return context;
 }
@@ -86,9 +86,9 @@ absl::StatusOr<bool> Transport::ready() {
     return false;
   }
   const long verdict = SSL_get_verify_result(tls_.get());
-  return unavailable(fmt::format(
-      "TLS handshake failed: {}",
-      verdict == X509_V_OK ? tls_error() : X509_verify_cert_error_string(verdict)));
+  return unavailable(
+      fmt::format("TLS handshake failed: {}",
+                  verdict == X509_V_OK ? tls_error() : X509_verify_cert_error_string(verdict)));
 }
 
 ssize_t Transport::outcome_of(int result) const {

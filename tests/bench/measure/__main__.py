@@ -21,7 +21,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run.sh", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer, shorter rounds")
     parser.add_argument("--rows", help="e.g. ws-128-64,idle; default: all")
-    parser.add_argument("--proxies", help="e.g. nginx,sluice; default: all; the relay is always there")
+    parser.add_argument("--proxies", help="e.g. nginx,sluice; default: all; relay is always in")
     parser.add_argument("--rounds", type=int, help="interleaved rounds of the CPU rows")
     parser.add_argument("--seconds", type=float, help="of one round")
     parser.add_argument("--json", metavar="FILE", help="one object a line")
@@ -85,7 +85,7 @@ def measure(bench, args, row_names, settings):
     names = chosen(args.proxies, list(peers.PEERS), "proxy")
     names = ["relay", *[name for name in names if name != "relay"]]
     if not {PROXY_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
-        print("cores 0 and 1 are not both ours: proxy and load share what there is", file=sys.stderr)
+        print("cores 0 and 1 are not both ours: proxy and load share a core", file=sys.stderr)
     versions = present(bench, names)
     results = []
     for row in row_names:

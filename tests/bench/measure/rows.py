@@ -64,15 +64,26 @@ def load(bench, proxy, mode, *words):
 
 
 def with_all(bench, names, results, stack):
-    """Starts the backend and the proxies; those that do not come up get an error."""
+    """Starts the backend and the proxies; those that do not come up and serve get an error."""
     backend = stack.enter_context(bench.backend()).listening("backend")
     running = {}
     for name in names:
         try:
-            running[name] = stack.enter_context(peers.started(bench, name, backend))
+            proxy = stack.enter_context(peers.started(bench, name, backend))
+            try_out(bench, proxy)
+            running[name] = proxy
         except Failure as failure:
             results[name].fail(failure)
     return running
+
+
+def try_out(bench, proxy):
+    """A few connections before all measuring: HAProxy, for one, reads better once it has seen a
+    peer close."""
+    with load(bench, proxy, "handshake", "--connections", 4, "--messages", 16) as client:
+        report = client.report(OPEN_SECONDS_MAX)
+    if report["errors"]:
+        raise Failure(f"does not serve: {report['first_error']}")
 
 
 def cpu_row(row, mode, connections, *words):
