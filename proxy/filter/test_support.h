@@ -55,7 +55,8 @@ class FakeServices {
   // Moves both clocks.
   void advance(nanoseconds by) { clock.tick(clock.now() + by, clock.wall() + by); }
   void add_plan(model::Plan plan) {
-    plans[plan.name] = std::make_shared<const model::Plan>(std::move(plan));
+    const std::string name = plan.name;
+    plans[name] = std::make_shared<const model::Plan>(std::move(plan));
   }
 
   Clock clock;

@@ -1,0 +1,323 @@
+#include "filters/throttling/throttling.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+#include "filters/throttling/throttling.pb.h"
+#include "proxy/filter/config.h"
+
+namespace sluice::filters::throttling {
+namespace {
+
+using filter::DataUnit;
+using filter::Direction;
+using filter::Exchange;
+using filter::Refusal;
+using filter::Verdict;
+using model::LimitAction;
+using model::Plan;
+
+constexpr std::string_view kDefaultNotice = "Websocket frame throttled out";
+constexpr int kRetryPlanSeconds = 1;
+constexpr std::array kAllLevels = {Level::kApi, Level::kSubscription, Level::kApplication};
+
+std::string_view name_of(Level level) {
+  switch (level) {
+    case Level::kApi:
+      return "API";
+    case Level::kSubscription:
+      return "subscription";
+    case Level::kApplication:
+      return "application";
+  }
+  return "";
+}
+
+Refusal refusal_of(Level level) {
+  switch (level) {
+    case Level::kApi:
+      return Refusal::kLimitApi;
+    case Level::kSubscription:
+      return Refusal::kLimitSubscription;
+    case Level::kApplication:
+      return Refusal::kLimitApplication;
+  }
+  return Refusal::kLimitApi;
+}
+
+// Empty: the level does not apply.
+std::string plan_name(const Exchange& exchange, Level level) {
+  if (level == Level::kApi) {
+    return exchange.api->api_plan;
+  }
+  if (!exchange.principal) {
+    return "";
+  }
+  return level == Level::kSubscription ? exchange.principal->subscription_plan
+                                       : exchange.principal->application_plan;
+}
+
+// Names have no NUL, so keys are unambiguous. Production and sandbox keys share a counter.
+std::string counter_key(const Exchange& exchange, Level level) {
+  std::string key(name_of(level));
+  const auto append = [&key](std::string_view part) {
+    key += '\0';
+    key += part;
+  };
+  if (level != Level::kApplication) {
+    append(exchange.api->name);
+  }
+  if (level != Level::kApi) {
+    append(exchange.principal->application);
+  }
+  if (level == Level::kApplication) {
+    append(exchange.principal->user);
+  }
+  return key;
+}
+
+Allowance allowance_of(const Plan& plan) {
+  Allowance allowance;
+  if (plan.messages != 0) {
+    allowance.messages = std::min(plan.messages, Allowance::kNoLimit - 1);
+  }
+  if (plan.bytes != 0) {
+    allowance.bytes = std::min(plan.bytes, Allowance::kNoLimit - 1);
+  }
+  return allowance;
+}
+
+std::int64_t seconds_until(Wall end, Wall now) {
+  return std::max<std::int64_t>(1, std::chrono::ceil<seconds>(end - now).count());
+}
+
+bool drops(LimitAction action) {
+  return action == LimitAction::kNotify || action == LimitAction::kDrop;
+}
+
+std::string limit_text(const Plan& plan) {
+  std::string text;
+  if (plan.messages != 0) {
+    text = fmt::format("{} messages", plan.messages);
+  }
+  if (plan.bytes != 0) {
+    text += fmt::format("{}{} bytes", text.empty() ? "" : ", ", plan.bytes);
+  }
+  return fmt::format("{} per {} s", text, std::chrono::duration<double>(plan.per).count());
+}
+
+void replace_all(std::string& text, std::string_view what, std::string_view by) {
+  for (std::size_t at = text.find(what); at != std::string::npos;
+       at = text.find(what, at + by.size())) {
+    text.replace(at, what.size(), by);
+  }
+}
+
+class ThrottlingFactory final : public filter::FilterFactory {
+ public:
+  explicit ThrottlingFactory(std::shared_ptr<CounterTable> table) : table_(std::move(table)) {}
+
+  filter::Hooks hooks() const override { return {.open = true, .data = true, .recheck = true}; }
+  std::unique_ptr<filter::Filter> make() const override {
+    return std::make_unique<ThrottlingFilter>(table_);
+  }
+
+ private:
+  std::shared_ptr<CounterTable> table_;
+};
+
+}  // namespace
+
+void ThrottlingFilter::set_limit(Exchange& exchange, Level level, std::string key) {
+  const std::shared_ptr<const Plan>& plan = plans_[static_cast<std::size_t>(level)];
+  if (plan == nullptr || plan->unlimited()) {
+    return;
+  }
+  const Wall now = exchange.services->clock->wall();
+  Limit limit;
+  limit.counter = table_->get(key, now);
+  limit.counter->adopt(now, plan->per);
+  limit.plan = plan;
+  limit.allowance = allowance_of(*plan);
+  limit.level = level;
+  counts_bytes_ = counts_bytes_ || plan->bytes != 0;
+  limits_.push_back(std::move(limit));
+}
+
+void ThrottlingFilter::set_limits(Exchange& exchange) {
+  limits_.clear();
+  counts_bytes_ = false;
+  for (const Level level : kAllLevels) {
+    if (level == Level::kApi || exchange.principal) {
+      set_limit(exchange, level, counter_key(exchange, level));
+    }
+  }
+  limits_.shrink_to_fit();
+}
+
+Task<Verdict> ThrottlingFilter::open(Exchange& exchange) { co_return admit(exchange); }
+
+Verdict ThrottlingFilter::admit(Exchange& exchange) {
+  for (const Level level : kAllLevels) {
+    const std::string name = plan_name(exchange, level);
+    if (name.empty()) {
+      continue;
+    }
+    exchange.depends_on(model::Subject::Kind::kPlan, name);
+    std::shared_ptr<const Plan> plan = exchange.services->find_plan(name);
+    if (plan == nullptr) {
+      // The two streams of the control plane are not ordered: a subscription may overtake its plan.
+      return Verdict::refuse(
+          Refusal::kTokenUnchecked,
+          fmt::format("The {} plan {} has not reached this proxy. Try again.", name_of(level), name),
+          kRetryPlanSeconds);
+    }
+    plans_[static_cast<std::size_t>(level)] = std::move(plan);
+  }
+  set_limits(exchange);
+  const Wall now = exchange.services->clock->wall();
+  for (const Limit& limit : limits_) {
+    if (limit.counter->used_up(limit.allowance)) {
+      return Verdict::refuse(
+          refusal_of(limit.level),
+          fmt::format("The {} plan {} ({}) is used up.", name_of(limit.level), limit.plan->name,
+                      limit_text(*limit.plan)),
+          static_cast<int>(seconds_until(limit.counter->end(), now)));
+    }
+    exchange.may_drop = exchange.may_drop || drops(limit.plan->on_limit) ||
+                        drops(limit.plan->on_limit_backend);
+  }
+  return Verdict::pass();
+}
+
+Verdict ThrottlingFilter::data(Exchange& exchange, const DataUnit& unit) {
+  if (limits_.empty()) {
+    return Verdict::pass();
+  }
+  if (!unit.begins_message) {
+    if (counts_bytes_) {
+      for (Limit& limit : limits_) {
+        if (limit.allowance.bytes != Allowance::kNoLimit) {
+          limit.counter->add_bytes(unit.payload_bytes);
+        }
+      }
+    }
+    return Verdict::pass();
+  }
+  const Wall now = exchange.services->clock->wall();
+  for (Limit& limit : limits_) {
+    limit.counter->roll(now, limit.plan->per);
+    limit.charged_bytes = bytes_of(exchange, limit, unit);
+    if (!limit.counter->admits(limit.allowance, limit.charged_bytes)) [[unlikely]] {
+      return act(exchange, limit, unit);
+    }
+  }
+  for (std::size_t i = 0; i < limits_.size(); ++i) {
+    Limit& limit = limits_[i];
+    if (!limit.counter->charge(limit.allowance, limit.charged_bytes, limit.charge)) [[unlikely]] {
+      // Another worker was faster since the check.
+      give_back(i);
+      return act(exchange, limit, unit);
+    }
+  }
+  held_[static_cast<std::size_t>(unit.direction)] = false;
+  return Verdict::pass();
+}
+
+void ThrottlingFilter::give_back(std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    Limit& limit = limits_[i];
+    limit.counter->give_back(limit.allowance, limit.charged_bytes, limit.charge);
+  }
+}
+
+void ThrottlingFilter::undo(Exchange&, const DataUnit& unit) {
+  if (unit.begins_message) {
+    give_back(limits_.size());
+  }
+}
+
+LimitAction ThrottlingFilter::action(const Exchange& exchange, const Limit& limit,
+                                     Direction direction) const {
+  const LimitAction wanted =
+      direction == Direction::kUp ? limit.plan->on_limit : limit.plan->on_limit_backend;
+  // To drop one message of a compressed stream whose contexts are kept would break all that follow.
+  return exchange.contexts_kept && drops(wanted) ? LimitAction::kDelay : wanted;
+}
+
+// A message that is larger than a whole window would be delayed for ever; it takes a whole one.
+std::uint64_t ThrottlingFilter::bytes_of(const Exchange& exchange, const Limit& limit,
+                                         const DataUnit& unit) const {
+  if (unit.payload_bytes > limit.allowance.bytes &&
+      action(exchange, limit, unit.direction) == LimitAction::kDelay) {
+    return limit.allowance.bytes;
+  }
+  return unit.payload_bytes;
+}
+
+Verdict ThrottlingFilter::act(Exchange& exchange, const Limit& limit, const DataUnit& unit) {
+  const Clock& clock = *exchange.services->clock;
+  const Wall end = limit.counter->end();
+  const LimitAction what = action(exchange, limit, unit.direction);
+  bool& held = held_[static_cast<std::size_t>(unit.direction)];
+  if (exchange.account != nullptr && !(what == LimitAction::kDelay && held)) {
+    telemetry::Account& account = *exchange.account;
+    telemetry::Account::add(
+        unit.direction == Direction::kUp ? account.throttled_up : account.throttled_down, 1);
+  }
+  held = what == LimitAction::kDelay;
+  const std::int64_t left_s = seconds_until(end, clock.wall());
+  const std::string named = fmt::format("{} plan {}", name_of(limit.level), limit.plan->name);
+  switch (what) {
+    case LimitAction::kDrop:
+      return Verdict::drop();
+    case LimitAction::kDelay:
+      return Verdict::hold(clock.now() + std::max(end - clock.wall(), nanoseconds(milliseconds(1))));
+    case LimitAction::kClose:
+      return Verdict::close(filter::CloseCause::kThrottled,
+                            fmt::format("{} is used up; it opens in {} s", named, left_s));
+    case LimitAction::kNotify:
+      break;
+  }
+  std::string notice(exchange.api->throttle_notice.empty()
+                         ? kDefaultNotice
+                         : std::string_view(exchange.api->throttle_notice));
+  replace_all(notice, "{limit}", named);
+  replace_all(notice, "{seconds}", fmt::format("{}", left_s));
+  return Verdict::notify(std::move(notice));
+}
+
+Verdict ThrottlingFilter::recheck(Exchange& exchange) {
+  for (const Level level : kAllLevels) {
+    std::shared_ptr<const Plan>& present = plans_[static_cast<std::size_t>(level)];
+    const std::string name = plan_name(exchange, level);
+    if (name.empty()) {
+      present = nullptr;
+      continue;
+    }
+    exchange.depends_on(model::Subject::Kind::kPlan, name);
+    std::shared_ptr<const Plan> plan = exchange.services->find_plan(name);
+    if (plan != nullptr) {
+      present = std::move(plan);
+    } else if (present != nullptr && present->name == name) {
+      return Verdict::close(filter::CloseCause::kPlanWithdrawn);
+    }
+    // Else another plan was chosen and has not come yet: the present one stays until it does.
+  }
+  set_limits(exchange);
+  return Verdict::pass();
+}
+
+void add_to(filter::FilterRegistry& registry) {
+  filter::add_filter<ThrottlingConfig>(
+      registry, "throttling",
+      [](const ThrottlingConfig&, filter::SharedState& shared)
+          -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
+        return std::make_shared<ThrottlingFactory>(shared.get<CounterTable>());
+      });
+}
+
+}  // namespace sluice::filters::throttling
