@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "proxy/base/limits.h"
 #include "proxy/base/task_group.h"
@@ -40,6 +41,9 @@ struct Response {
 // A response with a Content-Type.
 Response text_response(int status, std::string body);
 Response json_response(int status, std::string body);
+// The form of all refusals (behaviour.md): {"code","message","description"}; `message` is the
+// status's own phrase.
+Response refusal(int status, int code, std::string_view description);
 
 // Called on the loop's thread for every whole request; several at once, one a connection. It must
 // not throw. A capturing lambda must not itself be a coroutine: let it return the call of one, e.g.
@@ -73,7 +77,7 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Accepts no more, cancels handlers and connections, and waits for their end.
+  // Accepts no more, cancels handlers and connections, and waits for their end. Not from a handler.
   Task<void> stop();
 
   std::uint16_t port() const;
@@ -95,6 +99,7 @@ class HttpServer {
   TaskGroup group_;
   std::unique_ptr<net::Acceptor> acceptor_;
   std::uint64_t refused_ = 0;
+  std::uint16_t port_ = 0;  // after stop()
 };
 
 }  // namespace sluice::httpserver
