@@ -39,7 +39,8 @@ class ConfigClient {
 
   explicit ConfigClient(Environment environment);
 
-  // Puts in force what the disk had; before the first connection. Faults are those of compile().
+  // Puts in force what the disk had; before the first connection. Returns all faults; `done` when the
+  // workers serve it. An empty delta does nothing.
   std::vector<config::Fault> restore(const config::Delta& delta, std::function<void()> done);
 
   // A stream is up: subscribes with the versions held. `node` goes with the first message, and again
@@ -53,7 +54,7 @@ class ConfigClient {
 
   struct State {
     bool connected = false;
-    bool in_force = false;  // something was published, from disk or the control plane
+    bool in_force = false;  // a configuration is: the disk had one, or every type has come once
     bool synced = false;    // every type was answered and acknowledged on the present stream
     std::uint64_t responses = 0;
     std::uint64_t acks = 0;
@@ -77,6 +78,7 @@ class ConfigClient {
     std::size_t total = 0;
     config::Delta delta;
     std::vector<config::Fault> faults;
+    std::vector<config::Fault> repeated;  // of resources that came again and still cannot be served
     std::string protocol_error;
   };
 
@@ -84,8 +86,9 @@ class ConfigClient {
   Work unpack(const xds::DeltaDiscoveryResponse& response);
   void unpack_resource(config::Kind kind, const xds::Resource& resource, Work& work);
   void apply(Work work);
-  void note_faults(const config::Delta& delta, const std::vector<config::Fault>& faults);
-  config::Delta accept(Work& work, config::CompileResult& result);
+  config::Delta settle(const config::Delta& delta, config::CompileResult result,
+                       const std::vector<config::Fault>& unbound);
+  void note(const config::Fault& fault, std::string version, bool by_publish);
   void save(Work work, config::Delta accepted);
   void answer(const Work& work);
 
@@ -107,6 +110,9 @@ class ConfigClient {
   bool connected_ = false;
   bool told_persist_error_ = false;
   bool busy_ = false;
+  bool published_ = false;
+  bool restored_ = false;
+  bool synced_once_ = false;
   std::deque<xds::DeltaDiscoveryResponse> queue_;
   std::set<std::string> answered_types_;
   State state_;

@@ -62,6 +62,8 @@ class DeltaServerStream {
 
   // Responses sent and not yet answered.
   std::size_t unanswered() const { return sent_.size(); }
+  // The view failed for some of what waits: call next() again in a while.
+  bool wants_retry() const { return wants_retry_; }
 
  private:
   struct Known {
@@ -75,16 +77,16 @@ class DeltaServerStream {
     // Removals wait until the client has answered once: a client that reconnects asks for all its
     // types at once, and those that refer to this one must be brought up to date first.
     bool hold_removals = false;
+    bool empty_answer = false;  // a wildcard was asked for: answered even if nothing is to be told
     std::set<std::string, std::less<>> names;
     std::map<std::string, Known, std::less<>> known;
     std::map<std::string, Pending, std::less<>> unsorted;
     std::map<std::string, Pending, std::less<>> upserts;
     std::map<std::string, Pending, std::less<>> removals;
     std::set<std::string, std::less<>> refused;  // the keys of `known` that have refusals
-    std::size_t index = 0;
 
     bool subscribed(std::string_view name) const {
-      return wildcard || names.find(name) != names.end();
+      return (wildcard && rule.wildcard) || names.find(name) != names.end();
     }
   };
   struct SentEntry {
@@ -92,26 +94,30 @@ class DeltaServerStream {
     std::int64_t revision;
   };
   struct Sent {
-    std::size_t type;
+    Type* type;
     std::vector<SentEntry> entries;
   };
 
   absl::StatusOr<Type*> type_of(std::string_view url);
+  const Type* find_type(std::string_view url) const;
   absl::Status subscribe(Type& type, const xds::DeltaDiscoveryRequest& request);
   void subscribe_wildcard(Type& type);
   void unsubscribe(Type& type, std::string_view name);
   void forget(Type& type, std::string_view name);
   void on_answer(Type& type, const xds::DeltaDiscoveryRequest& request);
   void refuse(Type& type, const Sent& sent, const google::rpc::Status& error);
-  void clear_refusals(Type& type, const std::string& name);
-  void mark(Type& type, std::string_view name, bool must_answer);
+  void accept(Type& type, const std::string& name);
+  void mark(Type& type, std::string_view name, std::int64_t revision, bool must_answer);
   void sort();
   bool sort_entry(Type& type, const std::string& name, Pending pending);
+  bool sort_absent(Type& type, const std::string& name, Pending pending);
   void retry_refused();
+  struct Building;
   std::optional<xds::DeltaDiscoveryResponse> build_upserts(Type& type);
   std::optional<xds::DeltaDiscoveryResponse> build_removals(Type& type);
-  void take_removals(Type& type, xds::DeltaDiscoveryResponse& response, Sent& sent);
-  xds::DeltaDiscoveryResponse finish(Type& type, xds::DeltaDiscoveryResponse response, Sent sent);
+  bool add_entry(Building& building, const std::string& name, const Pending& pending);
+  void take_removals(Building& building);
+  xds::DeltaDiscoveryResponse finish(Building building);
 
   ResourceView view_;
   Options options_;
@@ -121,6 +127,7 @@ class DeltaServerStream {
   std::int64_t revision_;
   std::uint64_t nonce_ = 0;
   std::size_t names_ = 0;
+  bool wants_retry_ = false;
 };
 
 }  // namespace sluice::sync

@@ -8,6 +8,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -103,10 +105,11 @@ class IdentityClient {
     std::vector<Waiter> waiters;
   };
   struct Commit {  // changes that are being rechecked and saved, and what is answered then
-    config::Delta delta;
+    std::map<config::ResourceKey, std::optional<config::Resource>> saves;  // none: removed
     std::vector<model::Subject> subjects;
     std::vector<xds::DeltaDiscoveryRequest> answers;
-    bool empty() const { return delta.empty() && subjects.empty() && answers.empty(); }
+    std::uint64_t stream = 0;
+    bool empty() const { return saves.empty() && subjects.empty() && answers.empty(); }
   };
 
   static void on_timeout(void* context);
@@ -127,7 +130,7 @@ class IdentityClient {
   void send(xds::DeltaDiscoveryRequest request);
   void resubscribe_batch();
   void commit();
-  void committed(std::shared_ptr<Commit> commit);
+  void committed(const Commit& commit);
 
   Environment environment_;
   std::unordered_map<Sha256, Entry, Sha256Hash> tokens_;
@@ -144,7 +147,7 @@ class IdentityClient {
   bool connected_ = false;
   bool node_sent_ = false;
   std::uint64_t stream_ = 0;
-  std::deque<std::string> resubscribe_tokens_;  // hex hashes
+  std::deque<Sha256> resubscribe_tokens_;
   std::deque<std::string> resubscribe_grants_;
   Commit next_;
   bool committing_ = false;

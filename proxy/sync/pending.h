@@ -17,6 +17,7 @@ struct Pending {
   bool retry = false;         // was refused; tried again because something else changed
   ResourcePtr resource;       // null: absent
   absl::Status error;         // instead of either
+  bool error_told = false;    // it went out once; waits for the view to answer again
 };
 
 // The revisions whose changes are waiting or unanswered, with how many resources each.

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>

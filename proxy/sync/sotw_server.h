@@ -39,6 +39,7 @@ class SotwServerStream {
  private:
   struct Type {
     std::string url;
+    bool listed = false;  // can be had by wildcard
     bool requested = false;
     bool wildcard = false;
     bool named = false;  // the client has named something: an empty list means nothing from now on
@@ -51,11 +52,21 @@ class SotwServerStream {
     std::int64_t sent_revision = 0;
     bool answered = true;
     std::vector<Refusal> refusals;
+
+    bool subscribed(std::string_view name) const {
+      return (wildcard && listed) || names.find(name) != names.end();
+    }
+  };
+  struct Content {
+    std::vector<ResourcePtr> resources;
+    std::vector<std::pair<std::string, absl::Status>> errors;
+    std::string version;
   };
 
   absl::StatusOr<Type*> type_of(std::string_view url);
   void subscribe(Type& type, const xds::DiscoveryRequest& request);
-  void mark(Type& type, bool must_answer);
+  void mark(Type& type, std::int64_t revision, bool must_answer);
+  Content content(const Type& type) const;
   std::optional<xds::DiscoveryResponse> build(Type& type);
 
   ResourceView view_;
