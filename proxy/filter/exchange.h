@@ -80,6 +80,8 @@ struct Exchange {
 
   // Null if no filter keeps accounts. Set by a filter in open or before the relay begins.
   telemetry::Account* account = nullptr;
+  // What `account` points to where no slot was free: lost with the process.
+  std::unique_ptr<telemetry::Account> spare_account;
   // True while permessage-deflate contexts are kept: drops become delays.
   bool contexts_kept = false;
 
@@ -96,5 +98,8 @@ struct Exchange {
     subjects.push_back({kind, std::move(name)});
   }
 };
+
+// For records, accounts and the access log. The user agent is there only while the request's head is.
+telemetry::Facts facts_of(const Exchange& exchange);
 
 }  // namespace sluice::filter
