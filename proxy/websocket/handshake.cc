@@ -126,7 +126,8 @@ absl::StatusOr<UpgradeAnswer> check_upgrade_response(const http::ResponseHead& h
   if (head.version_minor == 0) {
     return invalid_argument("a 101 of HTTP/1.0");
   }
-  if (!http::equal_ignoring_case(headers.get("Upgrade"), "websocket") || headers.count("Upgrade") != 1) {
+  if (!http::equal_ignoring_case(headers.get("Upgrade"), "websocket") ||
+      headers.count("Upgrade") != 1) {
     return invalid_argument("the 101 does not upgrade to websocket");
   }
   if (!headers.has_token("Connection", "upgrade")) {
