@@ -15,6 +15,7 @@
 #include "proxy/telemetry/access_log.h"
 #include "proxy/telemetry/account.h"
 #include "proxy/telemetry/recorder.h"
+#include "proxy/upstream/pool.h"
 
 namespace sluice::worker {
 
@@ -36,6 +37,8 @@ using Bindings = std::map<std::string, Binding, std::less<>>;
 // What all workers share. Everything outlives them and may be called from any thread.
 struct ProcessServices {
   net::Resolver* resolver = nullptr;
+  // Set: makes connections to back ends in place of sockets (the simulation); then no resolver.
+  upstream::Pool::Connect connect;
   config::Directory* directory = nullptr;
   // Asks for a token that the directory does not know; `answer` comes on any thread, once.
   std::function<void(Sha256 hash, std::string client_address,

@@ -11,12 +11,21 @@ namespace sluice::worker {
 
 using session::Connection;
 
+namespace {
+
+upstream::Pool make_pool(net::Loop& loop, const ProcessServices& services) {
+  return services.connect ? upstream::Pool(loop, services.connect)
+                          : upstream::Pool(loop, *services.resolver);
+}
+
+}  // namespace
+
 Worker::Worker(const Options& options, const ProcessServices& services)
     : index_(options.index),
       connections_max_(options.connections_max),
       services_(services),
       loop_(options.seed, options.clock),
-      pool_(loop_, *services.resolver),
+      pool_(make_pool(loop_, services)),
       tasks_(loop_.executor()) {
   fill_context(services);
 }
@@ -44,7 +53,7 @@ void Worker::fill_context(const ProcessServices& services) {
   };
   filter_services_.close_account = [this](telemetry::Account* account,
                                           const telemetry::Ending& ending) {
-    services_.accounts->close(account, ending);
+    services_.accounts->close(account, ending, loop_.clock().wall());
   };
   context_.loop = &loop_;
   context_.pool = &pool_;

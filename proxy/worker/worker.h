@@ -47,6 +47,7 @@ class Worker {
   net::Loop& loop() { return loop_; }
   void adopt(const Publication& publication, const Bindings& bindings);
   void recheck(const std::vector<model::Subject>& changed);
+  const std::shared_ptr<const config::Snapshot>& snapshot() const { return snapshot_; }
   void collect(std::vector<ConnectionInfo>& out) const;
   bool close_connection(std::string_view id);
   // Accepts on for `delay`, then closes the live connections spread over `time`; then `done`.
