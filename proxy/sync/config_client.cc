@@ -207,18 +207,20 @@ void ConfigClient::apply(Work work) {
   struct Join {
     int left = 2;
     Work work;
-    config::Delta accepted;
+    config::CompileResult result;
+    std::vector<config::Fault> unbound;
   };
   auto join = std::make_shared<Join>();
   const auto step = [this, join] {
     if (--join->left == 0) {
-      save(std::move(join->work), std::move(join->accepted));
+      config::Delta accepted = settle(join->work.delta, std::move(join->result), join->unbound);
+      save(std::move(join->work), std::move(accepted));
     }
   };
-  const std::vector<config::Fault> unbound =
-      environment_.publish(snapshot_, std::move(result.changed), step);
-  join->accepted = settle(work.delta, std::move(result), unbound);
-  work.faults.insert(work.faults.end(), unbound.begin(), unbound.end());
+  std::vector<model::Subject> changed = std::move(result.changed);
+  join->result = std::move(result);
+  join->unbound = environment_.publish(snapshot_, std::move(changed), step);
+  work.faults.insert(work.faults.end(), join->unbound.begin(), join->unbound.end());
   join->work = std::move(work);
   step();
 }
