@@ -4,6 +4,7 @@
 
 #include "proxy/base/limits.h"
 #include "proxy/net/async_side.h"
+#include "proxy/net/certificate.h"
 #include "proxy/net/testing.h"
 #include "proxy/net/testing_tls.h"
 #include "proxy/net/tls_side.h"
@@ -323,6 +324,25 @@ TEST(TlsContext, SaysWhatDoesNotParseOrMatch) {
   EXPECT_FALSE(TlsServerContext::create(one.certificate, one.key, "nonsense").ok());
   EXPECT_FALSE(TlsClientContext::create("nonsense").ok());
   EXPECT_TRUE(TlsClientContext::create("").ok());
+}
+
+TEST(Certificate, TellsPeopleWhatItIsFor) {
+  const Certificate ca = make_certificate("the CA", "");
+  const Certificate leaf = make_certificate(
+      "leaf", "DNS:localhost,IP:127.0.0.1,IP:::1,URI:spiffe://sluice/g/n", &ca, 7200);
+  const auto info = certificate_info(leaf.certificate + ca.certificate);
+  ASSERT_TRUE(info.ok());
+  EXPECT_EQ(info->subject, "CN=leaf");
+  EXPECT_EQ(info->issuer, "CN=the CA");
+  EXPECT_EQ(info->names,
+            (std::vector<std::string>{"localhost", "127.0.0.1", "::1", "spiffe://sluice/g/n"}));
+  EXPECT_EQ(info->not_after - info->not_before, seconds(14'400));
+  EXPECT_LT(info->not_after - system_wall(), seconds(7201));
+  const auto tls = TlsServerContext::create(leaf.certificate, leaf.key);
+  ASSERT_TRUE(tls.ok());
+  EXPECT_EQ(certificate_info(**tls).sha256, info->sha256);
+  EXPECT_EQ(info->sha256.size(), 64U);
+  EXPECT_FALSE(certificate_info("nothing").ok());
 }
 
 }  // namespace
