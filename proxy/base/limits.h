@@ -58,6 +58,9 @@ inline constexpr std::size_t kServerBodyBytesMax = 8 * 1024 * 1024;
 inline constexpr nanoseconds kServerRequestTimeout = seconds(15);
 inline constexpr nanoseconds kServerResponseTimeout = seconds(30);
 inline constexpr nanoseconds kServerIdleTimeout = seconds(75);
+inline constexpr std::size_t kAdminConnectionsMax = 64;
+inline constexpr std::size_t kAdminBodyBytesMax = 64 * 1024;
+inline constexpr nanoseconds kAdminAnswerTimeout = seconds(5);  // of all workers
 inline constexpr nanoseconds kServerLingerTimeout = seconds(1);  // reading after a refusal
 
 // ---- proxy process
