@@ -37,4 +37,4 @@ if [ "$preset" != tsan ]; then
   SLUICE_BUILD="$PWD/build/$preset" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e \
     "${marks[@]}" --junit-xml "$results/e2e.xml" || true
 fi
-/usr/bin/python3 tests/count.py "$failed_step" "$results"/*.xml
+/usr/bin/python3 tests/count.py "$failed_step" "$results"/*.xml | tee "$results/summary"
