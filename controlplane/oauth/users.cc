@@ -32,7 +32,7 @@ absl::Status wrong() {
 
 absl::Status no_session() {
   return absl::UnauthenticatedError(
-      "the session is unknown or over; log in (`sluicectl login`, or AuthService/Login)");
+      "the session is unknown or over; log in by AuthService/Login");
 }
 
 }  // namespace
