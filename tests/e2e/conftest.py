@@ -1,11 +1,14 @@
-"""Fixtures: `control`, `backend`, `proxy` and `stack` are started when asked for and ended with the test."""
+"""Fixtures: `control`, `backend`, `proxy` and `stack` are started when asked for and ended with the test;
+`world` is shared by the tests of a file."""
 
 import asyncio
 from types import SimpleNamespace
 
 import pytest
 
+import backends
 import sluice
+from world import World
 
 
 def pytest_configure(config):
@@ -16,7 +19,7 @@ def pytest_configure(config):
 def run():
     """Runs a coroutine to its end under a deadline."""
     def run_coroutine(coroutine, seconds=30):
-        return asyncio.run(asyncio.wait_for(coroutine, seconds))
+        return asyncio.run(asyncio.wait_for(coroutine, seconds * sluice.PATIENCE))
     return run_coroutine
 
 
@@ -35,7 +38,7 @@ def started():
 
 @pytest.fixture
 def backend(started):
-    return started(sluice.EchoBackend())
+    return started(backends.EchoBackend())
 
 
 @pytest.fixture
@@ -58,3 +61,11 @@ def stack(control, proxy, backend):
     control.wait_rollout(revision)
     return SimpleNamespace(control=control, proxy=proxy, backend=backend, token=token,
                            url=proxy.url("/echo/v1.0"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A gateway for all tests of the file; see world.py."""
+    gateway = World(tmp_path_factory.mktemp("world"))
+    yield gateway
+    gateway.stop()

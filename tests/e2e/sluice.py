@@ -1,10 +1,9 @@
-"""Real processes for the end-to-end tests: control plane, proxy, back ends, and how to talk to them.
+"""Real processes for the end-to-end tests: control plane and proxy, and the simplest ways to talk to them.
 
 Every program runs on free ports in a folder of the test's own and is ended with the test. Nothing here
 sleeps for a fixed time: `wait_for` polls a condition under a deadline.
 """
 
-import asyncio
 import http.client
 import json
 import os
@@ -22,17 +21,19 @@ BUILD = Path(os.environ.get("SLUICE_BUILD", Path(__file__).resolve().parents[2] 
 BIN = BUILD / "bin"
 TESTS = BUILD / "tests"
 PASSWORD = "correct horse battery"
+# Deadlines are multiplied by it: for sanitizer builds and busy machines.
+PATIENCE = float(os.environ.get("SLUICE_PATIENCE", "1"))
 
 
 def wait_for(condition, what, seconds=10.0):
-    """The first true value of `condition()`, which is asked every 10 ms."""
-    deadline = time.monotonic() + seconds
+    """The first true value of `condition()`, which is asked every 10 ms. `what`: words, or what gives them."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
         time.sleep(0.01)
 
 
@@ -68,7 +69,7 @@ class Program:
 
     def said(self, text, seconds=10.0):
         return wait_for(lambda: any(text in line for line in list(self.lines)),
-                        f"{self.name} says {text!r}; it said:\n{self.log()[-2000:]}", seconds)
+                        lambda: f"{self.name} says {text!r}; it said:\n{self.log()[-2000:]}", seconds)
 
     def port(self, name, seconds=15.0):
         def known():
@@ -204,52 +205,46 @@ class Proxy(Program):
     """A proxy under a control plane, joined; or static with static=FILE."""
 
     def __init__(self, folder, control=None, static=None, node="proxy-1", workers=2, arguments=(), listen=(),
-                 name="proxy"):
+                 name="proxy", drain=("0s", "1s"), join=True, wrapper=()):
+        """`wrapper`: a command to run it under; `join`: False for one without a join token, or the token."""
         folder = Path(folder)
         self.data = folder / f"{name}-data"
         self.access_log = folder / f"{name}.access.jsonl"
-        command = [BIN / "sluice-proxy", "--data-dir", self.data, "--workers", workers, "--admin",
-                   "127.0.0.1:0", "--access-log", self.access_log, "--drain-delay", "0s",
-                   "--drain-time", "1s"]
-        listeners = dict(listen) or {"ws": 0, "wss": 0}
+        command = [*wrapper, BIN / "sluice-proxy", "--data-dir", self.data, "--workers", workers, "--admin",
+                   "127.0.0.1:0", "--access-log", self.access_log, "--drain-delay", drain[0],
+                   "--drain-time", drain[1]]
+        listeners = dict(listen) or ({"ws": 0} if static else {"ws": 0, "wss": 0})
         for listener, port in listeners.items():
             command += ["--listen", f"{listener}=127.0.0.1:{port}"]
         if static:
             command += ["--static", static]
         else:
             command += ["--control", f"127.0.0.1:{control.grpc}", "--node-id", node]
-            if not (self.data / "tls").exists():
+            if join and not (self.data / "tls").exists():
                 token_file = folder / f"{name}.join-token"
-                token_file.write_text(control.join_token())
+                token_file.write_text(control.join_token() if join is True else join)
                 command += ["--join-token-file", token_file]
         super().__init__(name, [*command, *arguments], folder)
-        self.admin = self.port("admin")
+
+    @property
+    def admin(self):
+        return self.port("admin")
 
     def get(self, path):
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=10)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        """(status, text) of an admin endpoint."""
+        return http_call(self.admin, "GET", path)
 
-    def post(self, path):
-        token = (self.data / "admin-token").read_text().strip()
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=10)
-        try:
-            connection.request("POST", path, headers={"Authorization": f"Bearer {token}"})
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+    def post(self, path, token=None):
+        """As get; with the admin token unless another is given."""
+        token = token or (self.data / "admin-token").read_text().strip()
+        return http_call(self.admin, "POST", path, bearer(token))
 
     def ready(self, seconds=15.0):
         def is_ready():
             if not self.alive():
                 raise AssertionError(f"proxy ended:\n{self.log()}")
             return self.get("/ready")[0] == 200
-        wait_for(is_ready, f"proxy is ready:\n{self.log()[-2000:]}", seconds)
+        wait_for(is_ready, lambda: f"proxy is ready:\n{self.log()[-2000:]}", seconds)
         return self
 
     def metric(self, name):
@@ -260,77 +255,28 @@ class Proxy(Program):
                 total += float(line.rsplit(" ", 1)[1])
         return total
 
-    def log_entries(self):
+    def log_entries(self, connection_id=None):
+        """The access log; with an id, what it says of that one."""
         if not self.access_log.exists():
             return []
-        return [json.loads(line) for line in self.access_log.read_text().splitlines() if line]
+        text = self.access_log.read_text()
+        entries = [json.loads(line) for line in text[:text.rfind("\n") + 1].splitlines() if line]
+        return [e for e in entries if connection_id is None or e.get("id") == connection_id]
 
     def url(self, path, listener="ws"):
         scheme = "wss" if listener == "wss" else "ws"
         return f"{scheme}://127.0.0.1:{self.port(listener)}{path}"
 
 
-class EchoBackend:
-    """A WebSocket echo server of the Python `websockets` library in a thread; remembers what it saw."""
-
-    def __init__(self, handler=None, **options):
-        self.requests = []   # (path, headers)
-        self.messages = []
-        self.closes = []     # (code, reason) as the backend saw them
-        self.connections = set()
-        self._handler = handler or self.echo
-        self._options = options
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    def _run(self):
-        asyncio.set_event_loop(self._loop)
-
-        async def begin():
-            self._server = await websockets.serve(self._serve, "127.0.0.1", 0, ping_interval=None,
-                                                  max_size=None, **self._options)
-            self.port = self._server.sockets[0].getsockname()[1]
-            self._ready.set()
-        self._loop.run_until_complete(begin())
-        self._loop.run_forever()
-
-    async def _serve(self, connection):
-        self.requests.append((connection.path, connection.request_headers))
-        self.connections.add(connection)
-        try:
-            await self._handler(connection)
-        except websockets.ConnectionClosed:
-            pass
-        finally:
-            self.connections.discard(connection)
-            await connection.wait_closed()
-            self.closes.append((connection.close_code, connection.close_reason))
-
-    async def echo(self, connection):
-        async for message in connection:
-            self.messages.append(message)
-            await connection.send(message)
-
-    def run(self, coroutine):
-        """Runs a coroutine on the backend's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    @property
-    def url(self):
-        return f"ws://127.0.0.1:{self.port}/"
-
-    def stop(self):
-        async def end():
-            self._server.close()
-            await self._server.wait_closed()
-        try:
-            asyncio.run_coroutine_threadsafe(end(), self._loop).result(5)
-        finally:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+def http_call(port, method, path, headers=None, body=None):
+    """(status, text) of a plain HTTP call on loopback."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body=body, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
 
 
 def bearer(token):
@@ -364,11 +310,3 @@ def handshake(url, token=None, headers=None, **options):
         return response.status, dict(response.getheaders()), decoded
     finally:
         connection.close()
-
-
-def load(mode, *arguments, timeout=120):
-    """Runs the load generator to its end and gives its JSON."""
-    done = subprocess.run([str(TESTS / "bench_load"), mode, *[str(a) for a in arguments], "--json"],
-                          capture_output=True, text=True, timeout=timeout)
-    assert done.stdout.strip(), done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
