@@ -125,7 +125,8 @@ absl::Status Process::open_telemetry() {
     SLUICE_ASSIGN_OR_RETURN(auto sink, telemetry::Spool::open(std::move(spool)));
     parts_.sink = std::move(sink);
   } else if (data.empty()) {
-    parts_.sink = telemetry::JsonSink::to_stdout();
+    SLUICE_ASSIGN_OR_RETURN(auto sink, telemetry::JsonSink::to_stdout());
+    parts_.sink = std::move(sink);
   } else {
     SLUICE_ASSIGN_OR_RETURN(auto sink, telemetry::JsonSink::open_file(data + "/records.jsonl"));
     parts_.sink = std::move(sink);
