@@ -96,6 +96,17 @@ absl::StatusOr<bool> Users::has_password(const std::string& user) const {
   return true;
 }
 
+absl::StatusOr<bool> Users::password_is(const std::string& user, std::string_view password) {
+  const absl::StatusOr<store::Document> document =
+      store_.get_document(organisation_, kPasswords, user);
+  if (absl::IsNotFound(document.status())) {
+    return false;
+  }
+  SLUICE_RETURN_IF_ERROR(document.status());
+  const std::lock_guard lock(hashing_);
+  return verify_password(document->blob, password);
+}
+
 absl::StatusOr<Session> Users::login(const std::string& user, std::string_view password,
                                      const std::string& client_address) {
   const Mono now = system_mono();

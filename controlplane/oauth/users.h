@@ -33,6 +33,8 @@ class Users {
   // Password and sessions. OK also if there were none.
   absl::Status remove(const std::string& user);
   absl::StatusOr<bool> has_password(const std::string& user) const;
+  // Whether this is the user's password; false if there is none. Not for logins: counts no failure.
+  absl::StatusOr<bool> password_is(const std::string& user, std::string_view password);
 
   // UNAUTHENTICATED for a wrong password or an unknown user, which take the same time;
   // RESOURCE_EXHAUSTED after too many failures from `client_address` or for `user`.
