@@ -7,6 +7,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/http/head.h"
+#include "proxy/telemetry/json_line.h"
 
 namespace sluice::filter {
 namespace {
@@ -109,22 +110,6 @@ static_assert(in_order(kCloses, CloseCause::kClosedByOperator));
 
 const CloseRow& row(CloseCause cause) { return kCloses[static_cast<std::size_t>(cause)]; }
 
-// A JSON string; what is not ASCII text is escaped or, if it is not UTF-8, passed as it came.
-void append_json_string(std::string& out, std::string_view text) {
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      out += c;
-    }
-  }
-  out += '"';
-}
-
 // RFC 6750 section 3: without a credential no error is named.
 std::string_view challenge(Refusal refusal) {
   return refusal == Refusal::kNoCredential ? R"(Bearer realm="sluice")"
@@ -160,9 +145,9 @@ std::string refusal_response(Refusal refusal, std::string_view description,
   }
   // The Reference gives the code as a string.
   std::string body = fmt::format(R"({{"code":"{}","message":)", what.code);
-  append_json_string(body, what.message);
+  telemetry::append_json_string(body, what.message);
   body += R"(,"description":)";
-  append_json_string(body, description);
+  telemetry::append_json_string(body, description);
   body += "}\n";
   return http::simple_response(what.status, std::move(headers), body);
 }

@@ -55,6 +55,8 @@ class AccessLog {
   Inbox<AccessEntry> inbox_;
   std::atomic<bool> reopen_{false};
   std::atomic<std::uint64_t> dropped_{0};
+  std::uint64_t untold_ = 0;  // of dropped_, in the log itself
+  bool failing_ = false;      // told once
 };
 
 // One line, with its newline.

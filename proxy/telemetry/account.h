@@ -64,7 +64,7 @@ class AccountTable {
   Account* open(const Facts& facts);
 
   // Ends the exchange. Never blocks. The account must not be touched afterwards.
-  void close(Account* account, const Ending& ending);
+  void close(Account* account, const Ending& ending, Wall now);
 
   // ---- for the recorder
 
@@ -72,9 +72,10 @@ class AccountTable {
   std::vector<std::uint32_t> take_ended();
   // Slots of live exchanges that moved since their last part.
   std::vector<std::uint32_t> moved() const;
-  // Step 1: the slot's record with what came since its last part. FINAL (or RECOVERED) for a slot
-  // from take_ended(), else INTERIM.
-  Record part(std::uint32_t slot, std::uint64_t sequence, Wall now);
+  enum class PartKind : std::uint8_t { kInterim, kLast };
+  // Step 1: the slot's record with what came since its last part: INTERIM; or FINAL, for one that an
+  // earlier process left alive RECOVERED.
+  Record part(std::uint32_t slot, std::uint64_t sequence, PartKind kind, Wall now);
   // Step 3; frees the slot of an ended exchange.
   void settle(std::uint32_t slot);
   // Instead of 3: the sink did not take it.
@@ -84,6 +85,7 @@ class AccountTable {
   // The process lives at this time: when a successor says that its exchanges ended.
   void heartbeat(Wall now);
 
+  // Slots in use: live, and ended but not settled yet.
   std::size_t live() const { return live_.load(std::memory_order_relaxed); }
   std::size_t slots_max() const { return slots_max_; }
   // Times that open() found no slot.
@@ -108,6 +110,7 @@ class AccountTable {
   std::vector<std::uint32_t> ended_next_;  // links of the list that ended_ heads
   std::atomic<std::uint32_t> ended_;
   std::vector<std::uint32_t> left_behind_;  // by an earlier process
+  std::int64_t left_at_ms_ = 0;             // its last heartbeat
   std::atomic<std::size_t> live_{0};
   std::atomic<std::uint64_t> exhausted_{0};
 };

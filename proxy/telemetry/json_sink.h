@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "proxy/base/limits.h"
 #include "proxy/telemetry/line_writer.h"
@@ -21,7 +23,7 @@ class JsonSink final : public RecordSink {
   // becomes PATH.1.
   static absl::StatusOr<std::unique_ptr<JsonSink>> open_file(
       std::string path, std::uint64_t bytes_max = limits::kRecordFileBytesMax);
-  static std::unique_ptr<JsonSink> to_stdout();
+  static absl::StatusOr<std::unique_ptr<JsonSink>> to_stdout();
   ~JsonSink() override;
 
   std::uint64_t epoch() const override { return 1; }
@@ -34,13 +36,16 @@ class JsonSink final : public RecordSink {
  private:
   JsonSink(std::string path, std::uint64_t bytes_max) : path_(std::move(path)), bytes_max_(bytes_max) {}
   absl::Status open();
-  absl::Status cut_torn_line(std::uint64_t size);
+  absl::Status cut_torn_line(std::string_view tail);
+  absl::Status cut(std::uint64_t size);
   void rotate_if_full();
+  std::size_t write_lines(const std::string& lines, const std::vector<std::size_t>& ends,
+                          absl::Status& status);
 
   std::string path_;  // empty: stdout
   std::uint64_t bytes_max_;
   int fd_ = -1;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0;  // in the file, a torn line that could not be cut included
   std::unique_ptr<LineWriter> out_;  // of stdout
   mutable std::mutex mutex_;         // of what follows
   std::uint64_t last_ = 0;

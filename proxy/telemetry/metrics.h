@@ -77,7 +77,8 @@ class Metrics {
     double value = 0;
   };
 
-  // Cells live as long as this object.
+  // Cells live as long as this object, so label values must be few: names of resources, not of
+  // clients.
   Counter& counter(std::string_view name, std::string_view help, Labels labels = {});
   Gauge& gauge(std::string_view name, std::string_view help, Labels labels = {});
   Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> bounds,
@@ -94,16 +95,13 @@ class Metrics {
 
  private:
   template <class Cell>
-  struct Cells {
-    Labels labels;
-    std::vector<std::unique_ptr<Cell>> cells;
-  };
+  using Cells = std::map<std::string, std::vector<std::unique_ptr<Cell>>>;  // by the labels' text
   struct Family {
     Type type = Type::kCounter;
     std::string help;
-    std::map<std::string, Cells<Counter>> counters;  // by the labels' text
-    std::map<std::string, Cells<Gauge>> gauges;
-    std::map<std::string, Cells<Histogram>> histograms;
+    Cells<Counter> counters;
+    Cells<Gauge> gauges;
+    Cells<Histogram> histograms;
     std::vector<Collect> collects;
   };
 

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "proxy/base/clock.h"
@@ -42,6 +44,7 @@ class Recorder {
 
   std::size_t write(std::deque<Item>& items, Wall now);
   void bound_waiting();
+  void set_health(absl::Status status);
 
   AccountTable& accounts_;
   RecordSink& sink_;

@@ -42,8 +42,8 @@ class Spool final : public RecordSink {
   void count_dropped(std::uint64_t count) override;
   std::uint64_t dropped() const override;
 
-  // The records that follow `after`, at least one if there is any, at most `records_max`. A damaged
-  // segment is skipped to its end; what it held counts as dropped.
+  // The records that follow `after` and are not acknowledged, in order, at most `records_max`; empty
+  // only if there is none. What is damaged is skipped to its segment's end and counts as dropped.
   std::vector<NumberedRecord> read(std::uint64_t after, std::size_t records_max);
 
   // All up to `sequence` are stored elsewhere. Of another epoch, or lower than before: ignored.
@@ -62,7 +62,7 @@ class Spool final : public RecordSink {
     std::string path;
     std::uint64_t first = 0;  // sequences
     std::uint64_t last = 0;   // first - 1: empty
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;  // up to the end of its last whole frame
   };
   // Where the last read ended, so that the next one needs no search.
   struct Cursor {
@@ -73,23 +73,27 @@ class Spool final : public RecordSink {
 
   explicit Spool(Options options);
   absl::Status map_state();
-  absl::Status recover();
-  absl::Status recover_segment(Segment& segment, bool newest);
+  void recover();
+  bool recover_segment(const std::string& name, bool& cut);
+  void set_aside(const std::string& path, std::string_view why);
   absl::Status open_segment();
+  void close_segment();
+  absl::Status cut_tail();
+  std::size_t write_frames(const std::string& frames, const std::vector<std::size_t>& ends);
   void drop_acknowledged();
-  bool write_all(std::string_view bytes, std::size_t& written);
-  void read_segment(const Segment& segment, std::uint64_t after, std::size_t records_max,
+  void read_segment(Segment& segment, std::uint64_t after, std::size_t records_max,
                     std::vector<NumberedRecord>& out);
 
   Options options_;
   mutable std::mutex mutex_;
-  int lock_fd_ = -1;
+  int state_fd_ = -1;
   State* state_ = nullptr;
-  std::deque<Segment> segments_;  // the newest is written to
-  int fd_ = -1;                   // of the newest
-  bool tail_dirty_ = false;       // bytes of a failed write lie behind the newest's end
+  std::deque<Segment> segments_;  // the newest is written to while fd_ is open
+  int fd_ = -1;
+  bool tail_dirty_ = false;  // bytes of a failed write lie behind the newest's end
   std::uint64_t next_ = 1;
-  std::uint64_t bytes_ = 0;
+  std::uint64_t last_ = 0;
+  std::uint64_t bytes_ = 0;  // of all segments
   Cursor cursor_;
   absl::Status health_;
 };
