@@ -95,6 +95,10 @@ inline constexpr std::size_t kLookupAddressesMax = 65'536;        // whose unkno
 inline constexpr nanoseconds kBackoffMin = milliseconds(500);
 inline constexpr nanoseconds kBackoffMax = seconds(30);
 inline constexpr nanoseconds kStreamAgeMax = std::chrono::minutes(30);
+inline constexpr nanoseconds kKeepaliveInterval = seconds(30);  // gRPC streams between the planes
+inline constexpr nanoseconds kKeepaliveTimeout = seconds(5);
+inline constexpr nanoseconds kControlConnectTimeout = seconds(5);
+inline constexpr nanoseconds kJoinTimeout = seconds(10);  // of one call for a certificate
 
 // ---- names and resources
 inline constexpr std::size_t kNameBytesMax = 63;

@@ -2,7 +2,7 @@
 
 #include "proxy/config/build.h"
 #include "proxy/config/default_plans.h"
-#include "proxy/config/names.h"
+#include "proxy/config/text.h"
 
 namespace sluice::config {
 namespace {

@@ -5,20 +5,9 @@
 #include <algorithm>
 
 #include "proxy/config/build.h"
-#include "proxy/config/names.h"
+#include "proxy/config/text.h"
 
 namespace sluice::config {
-namespace {
-
-std::string duration_text(nanoseconds value) {
-  if (value % seconds(1) == nanoseconds::zero()) {
-    return fmt::format("{}s", value / seconds(1));
-  }
-  return fmt::format("{}ms", value / milliseconds(1));
-}
-
-}  // namespace
-
 std::string canonical(const google::protobuf::Message& message) {
   std::string bytes;
   {
@@ -42,7 +31,7 @@ nanoseconds read_duration(const google::protobuf::Duration& value, const Duratio
   }
   if (read < rule.min || read > rule.max) {
     faults.add(std::string(field),
-               fmt::format("must be {} to {}{}", duration_text(rule.min), duration_text(rule.max),
+               fmt::format("must be {} to {}{}", format_duration(rule.min), format_duration(rule.max),
                            rule.zero ? ", or 0s" : ""));
     return rule.min;
   }

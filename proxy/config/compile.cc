@@ -6,7 +6,7 @@
 
 #include "proxy/config/compiler.h"
 #include "proxy/config/default_plans.h"
-#include "proxy/config/names.h"
+#include "proxy/config/text.h"
 
 namespace sluice::config {
 namespace {

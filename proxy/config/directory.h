@@ -24,8 +24,9 @@ struct Identities {
 // Any thread; a mutex per shard. Writers other than pin() and unpin() are on one thread.
 class Directory {
  public:
-  // At most `tokens_max` tokens (those known to be absent count too); beyond it the least recently
-  // used one that is not pinned is forgotten. Pinned ones always stay.
+  // At most `tokens_max` tokens (those known to be absent count too), an even share in each of 64
+  // shards; beyond it the least recently used one of the shard that is not pinned is forgotten.
+  // Pinned ones always stay. SIZE_MAX: no bound (static files).
   explicit Directory(std::size_t tokens_max = limits::kTokensMax);
   ~Directory();
   Directory(const Directory&) = delete;

@@ -1,4 +1,4 @@
-// Identities from their messages, and YAML-free static defaults.
+// Identities from their messages.
 #pragma once
 
 #include "proxy/base/status.h"

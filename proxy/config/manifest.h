@@ -15,20 +15,16 @@
 #include <vector>
 
 #include "proxy/base/status.h"
+#include "proxy/config/source.h"
+#include "proxy/config/text.h"
 
 namespace sluice::config {
 
-struct Manifest {
+struct Manifest : Source {
   std::string kind;
   std::string name;
   std::map<std::string, std::string> labels;
   google::protobuf::Struct spec;  // texts where the kind's field is a text, even if written as 1.0
-  std::string file;
-  int line = 0;                      // where the document begins; 0: unknown
-  std::map<std::string, int> lines;  // spec.endpoints.production[0] -> line
-
-  // FILE:LINE: of the field or what holds it; "" if nothing is known.
-  std::string place(std::string_view field) const;
 };
 
 // The kinds that a file may hold, in the order in which they are applied.
@@ -54,8 +50,5 @@ Manifest to_manifest(std::string_view kind, std::string_view name,
                      const google::protobuf::Message& spec);
 // One document, without a leading ---.
 std::string to_yaml(const Manifest& manifest);
-
-// Resource names: [A-Za-z0-9][A-Za-z0-9._-]{0,62}.
-bool is_name(std::string_view text);
 
 }  // namespace sluice::config

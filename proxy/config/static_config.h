@@ -9,6 +9,7 @@
 #include "proxy/base/status.h"
 #include "proxy/config/directory.h"
 #include "proxy/config/resource.h"
+#include "proxy/config/source.h"
 
 namespace sluice::config {
 
@@ -18,7 +19,7 @@ struct StaticConfig {
   Identities identities;
   // For people: an API that is CREATED serves nobody, and the like.
   std::vector<std::string> warnings;
-  std::map<ResourceKey, std::string> places;  // FILE:LINE
+  std::map<ResourceKey, Source> sources;
 
   // FILE:LINE: Kind name: field: message, one line each.
   std::string text(const std::vector<Fault>& faults) const;
