@@ -77,8 +77,10 @@ class AdminServer {
  private:
   struct Impl;
   explicit AdminServer(std::unique_ptr<Impl> impl);
-  static absl::StatusOr<std::unique_ptr<AdminServer>> start(std::unique_ptr<Impl> impl,
-                                                            httpserver::ServerOptions options);
+  static absl::StatusOr<std::unique_ptr<AdminServer>> serve(std::unique_ptr<Impl> impl,
+                                                            const std::string& address,
+                                                            std::uint16_t port,
+                                                            httpserver::Handler handler);
 
   std::unique_ptr<Impl> impl_;
   std::unique_ptr<httpserver::HttpServer> server_;  // dies first
