@@ -1,0 +1,92 @@
+// A gRPC client that knows no .proto of Sluice: it asks the server's reflection for them. Its argument is
+// a JSON object {address, ca, cert, key, token, plain, steps}; a step is {"list": true},
+// {"health": "SERVICE"} or {"call": "package.Service/Method", "request": {...}}. It prints one JSON array
+// with an answer for each step, {"ok": ...} or {"error": {code, message}}.
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import grpc from "@grpc/grpc-js";
+import protoLoader from "@grpc/proto-loader";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const LOADING = { keepCase: false, longs: String, enums: String, defaults: false, oneofs: false };
+const options = JSON.parse(process.argv[2]);
+
+const file = (path) => (path ? readFileSync(path) : null);
+const credentials = options.plain
+  ? grpc.credentials.createInsecure()
+  : grpc.credentials.createSsl(file(options.ca), file(options.key), file(options.cert));
+const channel = { "grpc.ssl_target_name_override": "localhost", "grpc.default_authority": "localhost" };
+const deadline = () => new Date(Date.now() + 10000);
+
+const at = (tree, path) => path.split(".").reduce((node, name) => node?.[name], tree);
+
+function reflect(request) {
+  const loaded = grpc.loadPackageDefinition(protoLoader.loadSync(join(HERE, "reflection.proto"), LOADING));
+  const client = new loaded.grpc.reflection.v1alpha.ServerReflection(options.address, credentials, channel);
+  return new Promise((resolve, reject) => {
+    const stream = client.ServerReflectionInfo({ deadline: deadline() });
+    stream.on("data", (answer) => {
+      stream.end();
+      resolve(answer);
+    });
+    stream.on("error", reject);
+    stream.write(request);
+  });
+}
+
+async function serviceOf(name) {
+  const answer = await reflect({ fileContainingSymbol: name });
+  if (answer.errorResponse) {
+    throw new Error(answer.errorResponse.errorMessage);
+  }
+  // A FileDescriptorSet is its files, each as field 1.
+  const parts = answer.fileDescriptorResponse.fileDescriptorProto.flatMap((bytes) => {
+    const head = [0x0a];
+    for (let size = bytes.length; ; size >>>= 7) {
+      head.push(size > 0x7f ? (size & 0x7f) | 0x80 : size);
+      if (size <= 0x7f) {
+        break;
+      }
+    }
+    return [Buffer.from(head), bytes];
+  });
+  const definition = protoLoader.loadFileDescriptorSetFromBuffer(Buffer.concat(parts), LOADING);
+  return at(grpc.loadPackageDefinition(definition), name);
+}
+
+async function call(path, request) {
+  const [service, method] = path.split("/");
+  const Client = await serviceOf(service);
+  const client = new Client(options.address, credentials, channel);
+  const metadata = new grpc.Metadata();
+  if (options.token) {
+    metadata.set("authorization", `Bearer ${options.token}`);
+  }
+  return new Promise((resolve, reject) => {
+    client[method](request, metadata, { deadline: deadline() }, (error, answer) =>
+      error ? reject(error) : resolve(answer));
+  });
+}
+
+async function step(what) {
+  if (what.list) {
+    const answer = await reflect({ listServices: "*" });
+    return answer.listServicesResponse.service.map((service) => service.name);
+  }
+  if (what.health !== undefined) {
+    return call("grpc.health.v1.Health/Check", { service: what.health });
+  }
+  return call(what.call, what.request ?? {});
+}
+
+const answers = [];
+for (const what of options.steps) {
+  try {
+    answers.push({ ok: await step(what) });
+  } catch (error) {
+    answers.push({ error: { code: error.code, message: error.details ?? error.message } });
+  }
+}
+console.log(JSON.stringify(answers));
+process.exit(0);
