@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "proxy/http/body.h"
-#include "proxy/http/parse.h"
-#include "proxy/net/async_side.h"
-#include "proxy/net/testing.h"
+#include "proxy/httpserver/testing.h"
 #include "proxy/net/testing_tls.h"
 
 namespace sluice::httpserver {
@@ -14,59 +11,8 @@ namespace {
 using net::testing::run_task;
 using net::testing::run_until;
 using net::testing::soon;
-
-struct Answer {
-  http::ResponseHead head;
-  std::string body;
-};
-
-// A client that speaks bytes.
-class Client {
- public:
-  Client(net::Loop& loop, std::unique_ptr<net::Side> side)
-      : loop_(loop), io_(loop, std::move(side)) {}
-
-  void send(std::string_view text) {
-    EXPECT_TRUE(run_task(loop_, io_.write_all(text, soon(loop_))).ok());
-  }
-
-  Answer receive(std::string_view method = "GET") {
-    Answer answer;
-    http::ResponseParse parse = http::parse_response_head(io_.unread(), 65536);
-    while (parse.state == http::ParseState::kNeedMore && more()) {
-      parse = http::parse_response_head(io_.unread(), 65536);
-    }
-    if (parse.state != http::ParseState::kDone) {
-      ADD_FAILURE() << "no response: " << parse.error.text;
-      return answer;
-    }
-    io_.consume(parse.consumed);
-    http::BodyReader reader(http::response_body(parse.head, method), 100'000'000);
-    std::size_t consumed = 0;
-    while (reader.read(io_.unread(), consumed) == http::ParseState::kNeedMore) {
-      io_.consume(consumed);
-      if (!more()) {
-        ADD_FAILURE() << "the body was cut short";
-        return answer;
-      }
-    }
-    io_.consume(consumed);
-    answer.head = std::move(parse.head);
-    answer.body = reader.take_body();
-    return answer;
-  }
-
-  bool closed() {
-    return absl::IsOutOfRange(run_task(loop_, io_.read_more(1'000'000, soon(loop_)))) &&
-           io_.unread().empty();
-  }
-
- private:
-  bool more() { return run_task(loop_, io_.read_more(200'000'000, soon(loop_))).ok(); }
-
-  net::Loop& loop_;
-  net::AsyncSide io_;
-};
+using testing::Answer;
+using testing::Client;
 
 Task<Response> echo(Request request) {
   Response response = text_response(
@@ -108,17 +54,10 @@ class HttpServerTest : public ::testing::Test {
     }
   }
   Client client(std::shared_ptr<const net::TlsClientContext> tls = nullptr) {
-    net::ConnectTarget target;
-    target.host = "127.0.0.1";
-    target.port = server->port();
-    target.tls = std::move(tls);
-    auto side = run_task(loop, net::connect(loop, resolver, target, soon(loop)));
-    EXPECT_TRUE(side.ok()) << side.status();
-    return Client(loop, *std::move(side));
+    return Client::connect(loop, server->port(), std::move(tls));
   }
 
   net::Loop loop;
-  net::Resolver resolver;
   std::unique_ptr<HttpServer> server;
 };
 
