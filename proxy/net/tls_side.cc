@@ -94,6 +94,7 @@ int TlsSide::on_new_session(SSL* ssl, SSL_SESSION* session) {
     return 0;
   }
   side->client_->keep_session(side->peer_name_, session);
+  side->trim_ = true;
   return 1;
 }
 
@@ -372,6 +373,11 @@ std::size_t TlsSide::decrypt() {
         fail("TLS receiving");
     }
     break;
+  }
+  if (trim_) {
+    // Taking a ticket sets up a write buffer that OpenSSL keeps until the next write.
+    trim_ = false;
+    SSL_free_buffers(ssl_);
   }
   return size;
 }

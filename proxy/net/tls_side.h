@@ -74,6 +74,7 @@ class TlsSide final : public Side, private SideUser, private PollHandler {
   bool end_told_ = false;
   bool error_told_ = false;
   bool end_called_ = false;
+  bool trim_ = false;  // a ticket came
   absl::Status error_;
   Wait* wait_ = nullptr;
   std::shared_ptr<const TlsClientContext> client_;
