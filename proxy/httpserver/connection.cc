@@ -4,9 +4,6 @@
 
 #include <utility>
 
-// GCC 12 at -O1 takes the pair of allocation functions of Asio's coroutine frames for mismatched.
-#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
-
 namespace sluice::httpserver {
 namespace {
 
