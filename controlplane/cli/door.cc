@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "controlplane/cli/run.h"
+#include "proxy/base/encoding.h"
+#include "proxy/base/limits.h"
 #include "proxy/http/body.h"
 #include "proxy/http/head.h"
 #include "proxy/http/parse.h"

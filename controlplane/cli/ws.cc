@@ -3,13 +3,15 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <iostream>
 #include <mutex>
 #include <thread>
 
 #include "controlplane/cli/commands.h"
 #include "controlplane/cli/run.h"
-#include "proxy/base/work_thread.h"
+#include "proxy/base/encoding.h"
+#include "proxy/base/limits.h"
 #include "proxy/http/parse.h"
 #include "proxy/net/async_side.h"
 #include "proxy/websocket/close.h"
