@@ -26,6 +26,8 @@ spdlog::level::level_enum to_spdlog(Level level) {
       return spdlog::level::warn;
     case Level::kError:
       return spdlog::level::err;
+    case Level::kOff:
+      return spdlog::level::off;
   }
   return spdlog::level::err;
 }
@@ -54,6 +56,8 @@ Level level() {
       return Level::kInfo;
     case spdlog::level::warn:
       return Level::kWarning;
+    case spdlog::level::off:
+      return Level::kOff;
     default:
       return Level::kError;
   }

@@ -8,7 +8,7 @@
 
 namespace sluice::log {
 
-enum class Level { kDebug, kInfo, kWarning, kError };
+enum class Level { kDebug, kInfo, kWarning, kError, kOff };
 
 // Below this level nothing is printed. Default kInfo.
 void set_level(Level level);

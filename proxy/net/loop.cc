@@ -16,6 +16,7 @@ constexpr std::size_t kRecordBytesMax = 18 * 1024;
 
 Loop::Loop(std::uint64_t seed, ClockMode mode)
     : mode_(mode),
+      clock_(mode == ClockMode::kManual ? Clock(kManualMono, kManualWall) : Clock()),
       timers_(clock_.now()),
       rng_(seed),
       read_(Side::kHeadroom + limits::kReadBufferBytes),
@@ -59,6 +60,11 @@ void Loop::turn(nanoseconds wait_max) {
   context_.poll();
   timers_.advance(clock_.now());
   context_.poll();  // what timers woke must not wait for the next event
+}
+
+bool Loop::idle() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return posted_.empty() && !poller_.ready();
 }
 
 void Loop::run_posted() {

@@ -23,6 +23,9 @@ namespace sluice::net {
 class Loop {
  public:
   enum class ClockMode { kSystem, kManual };
+  // Where a manual clock begins.
+  static constexpr Mono kManualMono{seconds(1000)};
+  static constexpr Wall kManualWall{seconds(1'800'000'000)};
 
   // `seed`: of the loop's source of chance. kManual: only advance() moves the clock, and a turn
   // never waits (the simulation).
@@ -37,6 +40,8 @@ class Loop {
   void turn(nanoseconds wait_max);
   // kManual only: moves the clock; timers fire in the next turn.
   void advance(Mono mono, Wall wall) { clock_.tick(mono, wall); }
+  // Between turns: the next one would find nothing to do but what the kernel has.
+  bool idle();
   // Any thread. run() returns after the turn; a run() that has not begun returns at once.
   void stop();
 

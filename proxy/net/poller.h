@@ -37,6 +37,9 @@ class Poller {
   // descriptor.
   void ready_again(PollHandler& handler, std::uint32_t events);
 
+  // Something is ready again.
+  bool ready() const { return !again_.empty(); }
+
   // One epoll_wait of at most `wait_max` (rounded up to milliseconds; zero if something is ready
   // again; kForever).
   void wait(nanoseconds wait_max);
