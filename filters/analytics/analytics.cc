@@ -86,8 +86,8 @@ class AnalyticsFactory final : public filter::FilterFactory {
 void add_to(filter::FilterRegistry& registry) {
   filter::add_filter<AnalyticsConfig>(
       registry, "analytics",
-      [](const AnalyticsConfig& config, filter::SharedState&)
-          -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
+      [](const AnalyticsConfig& config,
+         filter::SharedState&) -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
         return std::make_shared<AnalyticsFactory>(!config.has_refused() || config.refused());
       });
 }

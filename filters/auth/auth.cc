@@ -153,7 +153,7 @@ bool origin_allowed(const Exchange& exchange) {
 std::optional<Verdict> api_refusal(const Exchange& exchange) {
   switch (exchange.api->state) {
     case ApiState::kBlocked:
-      return Verdict::refuse(Refusal::kApiBlocked, "This API is blocked for now by its owner.");
+      return Verdict::refuse(Refusal::kApiBlocked, "The owner of this API has blocked it.");
     case ApiState::kCreated:
     case ApiState::kRetired:
       return Verdict::refuse(Refusal::kNoApi, "The API at this path is not published.");
@@ -286,8 +286,8 @@ Verdict AuthFilter::recheck(Exchange& exchange) {
 void add_to(filter::FilterRegistry& registry) {
   filter::add_filter<AuthConfig>(
       registry, "auth",
-      [](const AuthConfig&, filter::SharedState&)
-          -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
+      [](const AuthConfig&,
+         filter::SharedState&) -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
         return std::make_shared<AuthFactory>();
       });
 }

@@ -143,10 +143,9 @@ TEST_F(AuthTest, RefusesASubprotocolWithoutItsToken) {
 }
 
 TEST_F(AuthTest, TakesQueryTokensOutOfTheQueryAndTheTarget) {
-  EXPECT_TRUE(
-      open_with_query("a=1&access_token=" + std::string(kToken) + "&b=%20x&apikey=" +
-                      std::string(kToken))
-          .passes());
+  EXPECT_TRUE(open_with_query("a=1&access_token=" + std::string(kToken) +
+                              "&b=%20x&apikey=" + std::string(kToken))
+                  .passes());
   EXPECT_EQ(exchange.query, "a=1&b=%20x");
   EXPECT_EQ(exchange.request.target, "/echo/v1.0/room?a=1&b=%20x");
 }

@@ -26,8 +26,7 @@ TEST(Passthrough, HasNoHookWithoutSettings) {
 }
 
 TEST(Passthrough, RemovesAndSetsHeaders) {
-  const auto factory =
-      make(R"({"remove_headers": ["Cookie"], "set_headers": {"X-Team": "blue"}})");
+  const auto factory = make(R"({"remove_headers": ["Cookie"], "set_headers": {"X-Team": "blue"}})");
   ASSERT_TRUE(factory.ok());
   ASSERT_TRUE((*factory)->hooks().open);
   filter::Exchange exchange;

@@ -27,8 +27,8 @@ void Counter::take(Cell& cell, std::uint64_t n, std::uint16_t generation) {
 
 void Counter::add_bytes(std::uint64_t bytes) {
   std::uint64_t value = bytes_.load(std::memory_order_relaxed);
-  while (!bytes_.compare_exchange_weak(value, value + std::min(bytes, kUseMask - (value & kUseMask)),
-                                       std::memory_order_relaxed)) {
+  while (!bytes_.compare_exchange_weak(
+      value, value + std::min(bytes, kUseMask - (value & kUseMask)), std::memory_order_relaxed)) {
   }
 }
 

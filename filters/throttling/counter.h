@@ -1,5 +1,5 @@
-// The counters of limits: shared by all workers, exact, and kept while plans and chains are compiled
-// anew.
+// The counters of limits: shared by all workers, exact, and kept while plans and chains are
+// compiled anew.
 #pragma once
 
 #include <array>
@@ -24,10 +24,11 @@ struct Allowance {
 // The use of one key's window. Any thread.
 //
 // A cell packs the window's generation (16 bits) and the use (48 bits). A charge is one
-// compare-exchange that fails if it would pass the allowance, so within a generation never more than
-// the allowance is admitted, and exactly it if enough is asked for. The generation rises whenever a
-// window ends, which happens once whatever the number of threads and however their clocks differ: one
-// that is behind charges the new window. What is given back after its window ended is ignored.
+// compare-exchange that fails if it would pass the allowance, so within a generation never more
+// than the allowance is admitted, and exactly it if enough is asked for. The generation rises
+// whenever a window ends, which happens once whatever the number of threads and however their
+// clocks differ: one that is behind charges the new window. What is given back after its window
+// ended is ignored.
 class Counter {
  public:
   // Which generations were charged, so that they can be given back.
@@ -36,14 +37,15 @@ class Counter {
     std::uint16_t bytes = 0;
   };
 
-  // Begins a new window if the present one is over. Windows of length `per` are aligned to the epoch.
+  // Begins a new window if the present one is over. Windows of length `per` are aligned to the
+  // epoch.
   void roll(Wall now, nanoseconds per) {
     if (now.time_since_epoch().count() >= end_.load(std::memory_order_acquire)) [[unlikely]] {
       begin_window(now, per);
     }
   }
-  // As roll; and where the length differs, the present window ends when one of the new length would.
-  // Its use is kept.
+  // As roll; and where the length differs, the present window ends when one of the new length
+  // would. Its use is kept.
   void adopt(Wall now, nanoseconds per);
 
   // Whether a message of this size would be admitted now.
@@ -60,7 +62,8 @@ class Counter {
     if (!add(messages_, 1, allowance.messages, charge.messages)) {
       return false;
     }
-    if (allowance.bytes == Allowance::kNoLimit || add(bytes_, bytes, allowance.bytes, charge.bytes)) {
+    if (allowance.bytes == Allowance::kNoLimit ||
+        add(bytes_, bytes, allowance.bytes, charge.bytes)) {
       return true;
     }
     take(messages_, 1, charge.messages);
@@ -115,8 +118,8 @@ class Counter {
 // All counters by level and key. Any thread; used at open and recheck, never for a message.
 class CounterTable {
  public:
-  // The counter, made if there is none. Counters that nobody holds are forgotten when their window is
-  // over and the table has grown.
+  // The counter, made if there is none. Counters that nobody holds are forgotten when their window
+  // is over and the table has grown.
   std::shared_ptr<Counter> get(const std::string& key, Wall now);
 
   std::size_t size() const;

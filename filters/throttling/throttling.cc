@@ -170,10 +170,10 @@ Verdict ThrottlingFilter::admit(Exchange& exchange) {
     std::shared_ptr<const Plan> plan = exchange.services->find_plan(name);
     if (plan == nullptr) {
       // The two streams of the control plane are not ordered: a subscription may overtake its plan.
-      return Verdict::refuse(
-          Refusal::kTokenUnchecked,
-          fmt::format("The {} plan {} has not reached this proxy. Try again.", name_of(level), name),
-          kRetryPlanSeconds);
+      return Verdict::refuse(Refusal::kTokenUnchecked,
+                             fmt::format("The {} plan {} has not reached this proxy. Try again.",
+                                         name_of(level), name),
+                             kRetryPlanSeconds);
     }
     plans_[static_cast<std::size_t>(level)] = std::move(plan);
   }
@@ -181,14 +181,13 @@ Verdict ThrottlingFilter::admit(Exchange& exchange) {
   const Wall now = exchange.services->clock->wall();
   for (const Limit& limit : limits_) {
     if (limit.counter->used_up(limit.allowance)) {
-      return Verdict::refuse(
-          refusal_of(limit.level),
-          fmt::format("The {} plan {} ({}) is used up.", name_of(limit.level), limit.plan->name,
-                      limit_text(*limit.plan)),
-          static_cast<int>(seconds_until(limit.counter->end(), now)));
+      return Verdict::refuse(refusal_of(limit.level),
+                             fmt::format("The {} plan {} ({}) is used up.", name_of(limit.level),
+                                         limit.plan->name, limit_text(*limit.plan)),
+                             static_cast<int>(seconds_until(limit.counter->end(), now)));
     }
-    exchange.may_drop = exchange.may_drop || drops(limit.plan->on_limit) ||
-                        drops(limit.plan->on_limit_backend);
+    exchange.may_drop =
+        exchange.may_drop || drops(limit.plan->on_limit) || drops(limit.plan->on_limit_backend);
   }
   return Verdict::pass();
 }
@@ -275,7 +274,8 @@ Verdict ThrottlingFilter::act(Exchange& exchange, const Limit& limit, const Data
     case LimitAction::kDrop:
       return Verdict::drop();
     case LimitAction::kDelay:
-      return Verdict::hold(clock.now() + std::max(end - clock.wall(), nanoseconds(milliseconds(1))));
+      return Verdict::hold(clock.now() +
+                           std::max(end - clock.wall(), nanoseconds(milliseconds(1))));
     case LimitAction::kClose:
       return Verdict::close(filter::CloseCause::kThrottled,
                             fmt::format("{} is used up; it opens in {} s", named, left_s));

@@ -54,8 +54,8 @@ class ThrottlingFilter final : public filter::Filter {
                          const filter::DataUnit& unit) const;
   filter::Verdict act(filter::Exchange& exchange, const Limit& limit, const filter::DataUnit& unit);
 
-  std::vector<Limit> limits_;  // in the order of levels
-  bool counts_bytes_ = false;  // some level limits them
+  std::vector<Limit> limits_;   // in the order of levels
+  bool counts_bytes_ = false;   // some level limits them
   std::array<bool, 2> held_{};  // by direction: its next message was counted as delayed
   std::shared_ptr<CounterTable> table_;
   std::array<std::shared_ptr<const model::Plan>, kLevels> plans_;  // null: none or not known

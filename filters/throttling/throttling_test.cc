@@ -256,10 +256,10 @@ TEST_F(ThrottlingTest, RefusesAHandshakeWhileALevelIsUsedUp) {
     ASSERT_EQ(verdict.kind(), Kind::kRefuse);
     EXPECT_EQ(filter::info(verdict.detail()->refusal).code, filter::info(row.refusal).code);
     EXPECT_NE(verdict.detail()->text.find("Ten (10 messages per 60 s)"), std::string::npos);
-    EXPECT_EQ(verdict.detail()->retry_after_s,
-              std::chrono::ceil<seconds>(seconds(60) -
-                                         fake.clock.wall().time_since_epoch() % seconds(60))
-                  .count());
+    EXPECT_EQ(
+        verdict.detail()->retry_after_s,
+        std::chrono::ceil<seconds>(seconds(60) - fake.clock.wall().time_since_epoch() % seconds(60))
+            .count());
     to_next_minute();
     EXPECT_TRUE(connect(row.api, row.subscription, row.application).open().passes());
   }

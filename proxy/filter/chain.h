@@ -50,9 +50,9 @@ class FilterInstances {
   void close(Exchange& exchange);
 
   // The exchange's API or listener was edited: filters of the same name get the new chain's
-  // settings; the chain's shape stays. Not while open() waits. Where the factory changed, the filter's object is made anew
-  // and neither its predecessor's close nor its own open is called: what it needs lies in the
-  // exchange, and the recheck that must follow gives it the rest.
+  // settings; the chain's shape stays. Not while open() waits. Where the factory changed, the
+  // filter's object is made anew and neither its predecessor's close nor its own open is called:
+  // what it needs lies in the exchange, and the recheck that must follow gives it the rest.
   void adopt(const std::shared_ptr<const FilterChain>& chain);
 
  private:

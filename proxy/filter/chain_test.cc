@@ -71,9 +71,7 @@ class ChainTest : public testing::Test {
   static std::shared_ptr<const FilterChain> chain(std::vector<FilterChain::Entry> entries) {
     return std::make_shared<const FilterChain>(std::move(entries));
   }
-  Verdict open(FilterInstances& filters) {
-    return run_task(filters.open(exchange));
-  }
+  Verdict open(FilterInstances& filters) { return run_task(filters.open(exchange)); }
   Trace take() { return std::exchange(trace, {}); }
 
   Trace trace;

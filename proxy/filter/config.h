@@ -22,8 +22,8 @@ absl::Status decode_config(const google::protobuf::Struct& config,
 template <class Message, class Make>
 void add_filter(FilterRegistry& registry, std::string name, Make make) {
   registry.add(std::move(name),
-               [make](const google::protobuf::Struct& config, SharedState& shared)
-                   -> absl::StatusOr<std::shared_ptr<const FilterFactory>> {
+               [make](const google::protobuf::Struct& config,
+                      SharedState& shared) -> absl::StatusOr<std::shared_ptr<const FilterFactory>> {
                  Message message;
                  SLUICE_RETURN_IF_ERROR(decode_config(config, message));
                  return make(message, shared);

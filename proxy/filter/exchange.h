@@ -62,11 +62,11 @@ struct Exchange {
   std::string listener;        // its name
   std::string client_address;  // behind trusted hops: the client's
   bool tls = false;
-  http::RequestHead request;   // auth takes credentials out
+  http::RequestHead request;  // auth takes credentials out
   std::shared_ptr<const model::Api> api;
-  std::string topic;           // the path below context and version, with its leading '/', or empty
-  std::string query;           // without '?'; auth takes credentials out
-  std::string endpoint;        // URL of the chosen one; set after open
+  std::string topic;     // the path below context and version, with its leading '/', or empty
+  std::string query;     // without '?'; auth takes credentials out
+  std::string endpoint;  // URL of the chosen one; set after open
   Wall begin{};
   std::uint64_t handshake_us = 0;
 
@@ -99,7 +99,8 @@ struct Exchange {
   }
 };
 
-// For records, accounts and the access log. The user agent is there only while the request's head is.
+// For records, accounts and the access log. The user agent is there only while the request's head
+// is.
 telemetry::Facts facts_of(const Exchange& exchange);
 
 }  // namespace sluice::filter

@@ -1,5 +1,6 @@
-// A filter: five hooks on an exchange. Three lifetimes, three types: the FilterFactory is configured
-// once and immutable, shared state lives in a SharedState, and a Filter belongs to one exchange.
+// A filter: five hooks on an exchange. Three lifetimes, three types: the FilterFactory is
+// configured once and immutable, shared state lives in a SharedState, and a Filter belongs to one
+// exchange.
 #pragma once
 
 #include <memory>
@@ -26,12 +27,13 @@ class Filter {
   virtual void reply(Exchange& exchange, http::ResponseHead& head);
 
   // A plain call for each data frame: no allocation, no lock, no await while it passes. Up: chain
-  // order; down: reverse. kPass, kDrop, kHold or kClose; for frames that do not begin a message only
-  // kPass and kClose count; the rest of a dropped message is not told at all, and a message that was
-  // held is told again.
+  // order; down: reverse. kPass, kDrop, kHold or kClose; for frames that do not begin a message
+  // only kPass and kClose count; the rest of a dropped message is not told at all, and a message
+  // that was held is told again.
   virtual Verdict data(Exchange& exchange, const DataUnit& unit);
 
-  // A later filter did not pass a message that this one's data() passed: give back what was charged.
+  // A later filter did not pass a message that this one's data() passed: give back what was
+  // charged.
   virtual void undo(Exchange& exchange, const DataUnit& unit);
 
   // Something that the exchange depends on changed. kPass or kClose. exchange.api is already the

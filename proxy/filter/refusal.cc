@@ -32,12 +32,11 @@ constexpr std::array kRefusals = {
     RefusalRow{Refusal::kSubscriptionInactive,
                {403, 900909, "The subscription to the API is inactive"}},
     RefusalRow{Refusal::kNoEndpoint, {403, 900901, "Invalid Credentials"}},
-    RefusalRow{Refusal::kScopeMissing,
-               {403, 900910,
-                "The access token does not allow you to access the requested resource"}},
+    RefusalRow{
+        Refusal::kScopeMissing,
+        {403, 900910, "The access token does not allow you to access the requested resource"}},
     RefusalRow{Refusal::kOriginNotAllowed, {403, 900911, "Origin not allowed"}},
-    RefusalRow{Refusal::kNoApi,
-               {404, 404001, "No matching API found to dispatch the request"}},
+    RefusalRow{Refusal::kNoApi, {404, 404001, "No matching API found to dispatch the request"}},
     RefusalRow{Refusal::kNoTopic,
                {404, 404002, "No matching resource found to dispatch the request"}},
     RefusalRow{Refusal::kUpgradeRequired, {426, 426001, "WebSocket upgrade required"}},
@@ -187,8 +186,8 @@ std::optional<CloseInstead> close_instead(Refusal refusal, model::CloseCodes sty
     case Refusal::kApiBlocked:
       code = reference ? 4006 : 1008;
       break;
-    // Malformed, unknown, or nothing that the client could mend: a status says it best, and a script
-    // tries again on 1006 anyway.
+    // Malformed, unknown, or nothing that the client could mend: a status says it best, and a
+    // script tries again on 1006 anyway.
     case Refusal::kNoApi:
     case Refusal::kNoTopic:
     case Refusal::kUpgradeRequired:

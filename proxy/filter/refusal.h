@@ -1,5 +1,5 @@
-// The tables of behaviour.md: how a handshake is refused, and how a live WebSocket is closed. The one
-// place where a failure becomes an HTTP answer or a close code.
+// The tables of behaviour.md: how a handshake is refused, and how a live WebSocket is closed. The
+// one place where a failure becomes an HTTP answer or a close code.
 #pragma once
 
 #include <cstdint>
@@ -55,8 +55,8 @@ struct RefusalInfo {
 const RefusalInfo& info(Refusal refusal);
 
 // The whole answer: JSON body {"code","message","description"}, X-Request-Id, Connection: close,
-// WWW-Authenticate on 401, Upgrade and Sec-WebSocket-Version on 426, Retry-After (429 and 503) where
-// `retry_after_s` is not 0. `description` never holds a credential or a backend's address.
+// WWW-Authenticate on 401, Upgrade and Sec-WebSocket-Version on 426, Retry-After (429 and 503)
+// where `retry_after_s` is not 0. `description` never holds a credential or a backend's address.
 std::string refusal_response(Refusal refusal, std::string_view description,
                              std::string_view request_id, int retry_after_s = 0);
 

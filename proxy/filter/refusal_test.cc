@@ -22,21 +22,36 @@ TEST(Refusal, MatchesTheTableOfTheDesign) {
     int status;
     int code;
   } kRows[] = {
-      {Refusal::kNoCredential, 401, 900902},       {Refusal::kInvalidCredential, 401, 900901},
-      {Refusal::kExpired, 401, 900903},            {Refusal::kRevoked, 401, 900904},
-      {Refusal::kNotSubscribed, 403, 900908},      {Refusal::kSubscriptionBlocked, 403, 900907},
-      {Refusal::kSubscriptionInactive, 403, 900909}, {Refusal::kNoEndpoint, 403, 900901},
-      {Refusal::kScopeMissing, 403, 900910},       {Refusal::kOriginNotAllowed, 403, 900911},
-      {Refusal::kNoApi, 404, 404001},              {Refusal::kNoTopic, 404, 404002},
-      {Refusal::kUpgradeRequired, 426, 426001},    {Refusal::kSeveralCredentials, 400, 400001},
-      {Refusal::kMalformed, 400, 400002},          {Refusal::kHeadTooLarge, 431, 431001},
-      {Refusal::kHeadTooSlow, 408, 408001},        {Refusal::kTokenUnchecked, 503, 101507},
-      {Refusal::kLimitApi, 429, 900800},           {Refusal::kLimitTopic, 429, 900802},
-      {Refusal::kLimitApplication, 429, 900803},   {Refusal::kLimitSubscription, 429, 900804},
-      {Refusal::kLimitCustom, 429, 900806},        {Refusal::kLimitBurst, 429, 900807},
-      {Refusal::kBlockListed, 403, 900805},        {Refusal::kApiBlocked, 503, 700700},
-      {Refusal::kBackendUnreachable, 503, 101503}, {Refusal::kBackendTimeout, 504, 101504},
-      {Refusal::kNoHealthyEndpoint, 503, 101505},  {Refusal::kOverloaded, 503, 101506},
+      {Refusal::kNoCredential, 401, 900902},
+      {Refusal::kInvalidCredential, 401, 900901},
+      {Refusal::kExpired, 401, 900903},
+      {Refusal::kRevoked, 401, 900904},
+      {Refusal::kNotSubscribed, 403, 900908},
+      {Refusal::kSubscriptionBlocked, 403, 900907},
+      {Refusal::kSubscriptionInactive, 403, 900909},
+      {Refusal::kNoEndpoint, 403, 900901},
+      {Refusal::kScopeMissing, 403, 900910},
+      {Refusal::kOriginNotAllowed, 403, 900911},
+      {Refusal::kNoApi, 404, 404001},
+      {Refusal::kNoTopic, 404, 404002},
+      {Refusal::kUpgradeRequired, 426, 426001},
+      {Refusal::kSeveralCredentials, 400, 400001},
+      {Refusal::kMalformed, 400, 400002},
+      {Refusal::kHeadTooLarge, 431, 431001},
+      {Refusal::kHeadTooSlow, 408, 408001},
+      {Refusal::kTokenUnchecked, 503, 101507},
+      {Refusal::kLimitApi, 429, 900800},
+      {Refusal::kLimitTopic, 429, 900802},
+      {Refusal::kLimitApplication, 429, 900803},
+      {Refusal::kLimitSubscription, 429, 900804},
+      {Refusal::kLimitCustom, 429, 900806},
+      {Refusal::kLimitBurst, 429, 900807},
+      {Refusal::kBlockListed, 403, 900805},
+      {Refusal::kApiBlocked, 503, 700700},
+      {Refusal::kBackendUnreachable, 503, 101503},
+      {Refusal::kBackendTimeout, 504, 101504},
+      {Refusal::kNoHealthyEndpoint, 503, 101505},
+      {Refusal::kOverloaded, 503, 101506},
   };
   for (const auto& row : kRows) {
     EXPECT_EQ(info(row.refusal).status, row.status) << row.code;
@@ -47,18 +62,18 @@ TEST(Refusal, MatchesTheTableOfTheDesign) {
 
 TEST(Refusal, ResponseHoldsJsonBodyAndRequestId) {
   std::string body;
-  const http::ResponseHead head =
-      parsed(refusal_response(Refusal::kExpired, "The token expired at \"noon\"\n", "abc123"), &body);
+  const http::ResponseHead head = parsed(
+      refusal_response(Refusal::kExpired, "The token expired at \"noon\"\n", "abc123"), &body);
   EXPECT_EQ(head.status, 401);
   EXPECT_EQ(head.headers.get("X-Request-Id"), "abc123");
   EXPECT_EQ(head.headers.get("Content-Type"), "application/json");
   EXPECT_EQ(head.headers.get("Connection"), "close");
-  EXPECT_EQ(head.headers.get("WWW-Authenticate"), R"(Bearer realm="sluice", error="invalid_token")");
+  EXPECT_EQ(head.headers.get("WWW-Authenticate"),
+            R"(Bearer realm="sluice", error="invalid_token")");
   EXPECT_FALSE(head.headers.has("Retry-After"));
-  EXPECT_EQ(body,
-            R"({"code":"900903","message":"Access Token Expired",)"
-            R"("description":"The token expired at \"noon\"\u000a"})"
-            "\n");
+  EXPECT_EQ(body, R"({"code":"900903","message":"Access Token Expired",)"
+                  R"("description":"The token expired at \"noon\"\u000a"})"
+                  "\n");
   EXPECT_EQ(head.headers.get("Content-Length"), std::to_string(body.size()));
 }
 
@@ -99,8 +114,8 @@ TEST(Close, MatchesTheTableOfTheDesign) {
     EXPECT_EQ(close_code(cause, kReference), 4006);
     EXPECT_EQ(close_code(cause, kStandard), 1008);
   }
-  for (const CloseCause cause : {CloseCause::kApiRetired, CloseCause::kApiDeleted,
-                                 CloseCause::kIdle, CloseCause::kTooOld}) {
+  for (const CloseCause cause :
+       {CloseCause::kApiRetired, CloseCause::kApiDeleted, CloseCause::kIdle, CloseCause::kTooOld}) {
     EXPECT_EQ(close_code(cause, kReference), 1001);
     EXPECT_EQ(close_code(cause, kStandard), 1001);
   }

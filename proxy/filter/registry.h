@@ -1,4 +1,5 @@
-// The filters that this program has, by name. Filled at start from an explicit list (filters/all.h).
+// The filters that this program has, by name. Filled at start from an explicit list
+// (filters/all.h).
 #pragma once
 
 #include <functional>
@@ -47,8 +48,9 @@ class FilterRegistry {
   void add(std::string name, MakeFactory make);
 
   // NOT_FOUND lists the names there are.
-  absl::StatusOr<std::shared_ptr<const FilterFactory>> make(
-      std::string_view name, const google::protobuf::Struct& config, SharedState& shared) const;
+  absl::StatusOr<std::shared_ptr<const FilterFactory>> make(std::string_view name,
+                                                            const google::protobuf::Struct& config,
+                                                            SharedState& shared) const;
 
  private:
   std::map<std::string, MakeFactory, std::less<>> makers_;

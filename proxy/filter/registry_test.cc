@@ -30,8 +30,8 @@ class RegistryTest : public testing::Test {
  protected:
   RegistryTest() {
     add_filter<Config>(registry, "sample",
-                       [](const Config& config, SharedState&)
-                           -> absl::StatusOr<std::shared_ptr<const FilterFactory>> {
+                       [](const Config& config,
+                          SharedState&) -> absl::StatusOr<std::shared_ptr<const FilterFactory>> {
                          if (config.number() < 0) {
                            return invalid_argument("config: number: must not be negative");
                          }

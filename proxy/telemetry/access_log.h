@@ -27,8 +27,8 @@ struct AccessEntry {
   Ending ending;      // its status alone for kOpened
 };
 
-// write(), opened() and ended() are for any thread and never block: a full queue drops the line, which
-// is counted and told in the log itself. flush() and reopen() are for one thread.
+// write(), opened() and ended() are for any thread and never block: a full queue drops the line,
+// which is counted and told in the log itself. flush() and reopen() are for one thread.
 class AccessLog {
  public:
   // `path`: a file to append to, or `-` for stdout.
@@ -39,8 +39,8 @@ class AccessLog {
   // kClosed after a 101, else kRefused.
   void ended(const Facts& facts, const Ending& ending, const Counts& counts = {});
 
-  // Writes out what came. A pipe that is full is not waited for. Call every 100 ms or so, and at the
-  // end.
+  // Writes out what came. A pipe that is full is not waited for. Call every 100 ms or so, and at
+  // the end.
   void flush();
   // For log rotation: opens the path anew. May be asked for on any thread; the next flush does it.
   void reopen() { reopen_.store(true, std::memory_order_relaxed); }

@@ -92,16 +92,16 @@ struct AtomicCounts {
   }
 };
 
-// One exchange. Plain memory that outlives the process, so its layout is the file's format: a change
-// here is a new kMagic.
+// One exchange. Plain memory that outlives the process, so its layout is the file's format: a
+// change here is a new kMagic.
 struct Slot {
   Account account;
 
   // The recorder's line.
-  alignas(64) AtomicCounts covered;                // by parts that are durable
-  std::atomic<std::uint64_t> part_sequence;        // of the part under way; 0: none
-  std::atomic<std::uint32_t> state;                // SlotState
-  std::atomic<std::uint32_t> part_ends;            // the part under way is the last
+  alignas(64) AtomicCounts covered;          // by parts that are durable
+  std::atomic<std::uint64_t> part_sequence;  // of the part under way; 0: none
+  std::atomic<std::uint32_t> state;          // SlotState
+  std::atomic<std::uint32_t> part_ends;      // the part under way is the last
 
   alignas(64) AtomicCounts part_counts;  // that the part under way covers
   std::int64_t begin_ms;
@@ -140,8 +140,8 @@ void Slot::write_facts(const Facts& facts) {
   key_type = facts.key_type;
   TextWriter writer(texts);
   const std::array<std::string_view, 11> all = {
-      facts.connection_id, facts.listener, facts.api,   facts.api_version,
-      facts.application,   facts.plan,     facts.user,  facts.client_address,
+      facts.connection_id, facts.listener, facts.api,       facts.api_version,
+      facts.application,   facts.plan,     facts.user,      facts.client_address,
       facts.topic,         facts.endpoint, facts.user_agent};
   for (std::size_t i = 0; i < all.size(); ++i) {
     writer.put(all[i], all.size() - 1 - i);
@@ -151,10 +151,9 @@ void Slot::write_facts(const Facts& facts) {
 Facts Slot::facts() const {
   Facts facts;
   TextReader reader(texts);
-  for (std::string* text :
-       {&facts.connection_id, &facts.listener, &facts.api, &facts.api_version, &facts.application,
-        &facts.plan, &facts.user, &facts.client_address, &facts.topic, &facts.endpoint,
-        &facts.user_agent}) {
+  for (std::string* text : {&facts.connection_id, &facts.listener, &facts.api, &facts.api_version,
+                            &facts.application, &facts.plan, &facts.user, &facts.client_address,
+                            &facts.topic, &facts.endpoint, &facts.user_agent}) {
     *text = reader.get();
   }
   facts.begin = wall_from_ms(begin_ms);
@@ -210,9 +209,8 @@ absl::StatusOr<int> open_slot_file(const std::string& path) {
   }
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
-    return failed_precondition(
-        fmt::format("{} is in use by another process; give each proxy its own data directory",
-                    path));
+    return failed_precondition(fmt::format(
+        "{} is in use by another process; give each proxy its own data directory", path));
   }
   return fd;
 }
@@ -257,8 +255,7 @@ absl::StatusOr<std::unique_ptr<AccountTable>> AccountTable::open_file(const std:
     }
   }
   const int flags = mapping->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-  void* memory =
-      ::mmap(nullptr, mapping->size, PROT_READ | PROT_WRITE, flags, mapping->fd, 0);
+  void* memory = ::mmap(nullptr, mapping->size, PROT_READ | PROT_WRITE, flags, mapping->fd, 0);
   if (memory == MAP_FAILED) {
     return file_error("cannot map", path.empty() ? "memory for accounts" : path);
   }
@@ -385,12 +382,10 @@ Record AccountTable::part(std::uint32_t index, std::uint64_t sequence, PartKind 
   const Counts covered = s.covered.load();
   Record record;
   record.facts = s.facts();
-  record.counts = {total.messages_up - covered.messages_up,
-                   total.messages_down - covered.messages_down,
-                   total.bytes_up - covered.bytes_up,
-                   total.bytes_down - covered.bytes_down,
-                   total.throttled_up - covered.throttled_up,
-                   total.throttled_down - covered.throttled_down};
+  record.counts = {
+      total.messages_up - covered.messages_up,   total.messages_down - covered.messages_down,
+      total.bytes_up - covered.bytes_up,         total.bytes_down - covered.bytes_down,
+      total.throttled_up - covered.throttled_up, total.throttled_down - covered.throttled_down};
   record.status = 101;
   record.end = now;
   if (kind == PartKind::kInterim) {

@@ -1,5 +1,5 @@
-// The counters of each live exchange, in a slot of a memory-mapped file: kill -9 forgets nothing, and
-// the next process closes what was open.
+// The counters of each live exchange, in a slot of a memory-mapped file: kill -9 forgets nothing,
+// and the next process closes what was open.
 #pragma once
 
 #include <atomic>
@@ -39,15 +39,15 @@ struct alignas(64) Account {
 
 struct Slot;
 
-// The slots of all workers. open() and close() are for any thread; the rest is for the recorder, one
-// thread. Each part of an account is made in three steps, so that a crash between any two of them
-// neither loses nor doubles a count:
+// The slots of all workers. open() and close() are for any thread; the rest is for the recorder,
+// one thread. Each part of an account is made in three steps, so that a crash between any two of
+// them neither loses nor doubles a count:
 //   1. part() writes into the slot: "the part with sequence S covers the counts up to C";
 //   2. the sink makes the record S durable;
 //   3. settle() writes "the counts up to C are covered" and takes the note of 1 back.
-// A successor that finds the note compares S with the sink's last sequence: S is there, so it does 3;
-// it is not, so it forgets the note, and the next part carries the counts. Sequences are never used
-// twice. The slots and the sink's writes both survive the process in the order they were made.
+// A successor that finds the note compares S with the sink's last sequence: S is there, so it does
+// 3; it is not, so it forgets the note, and the next part carries the counts. Sequences are never
+// used twice. The slots and the sink's writes both survive the process in the order they were made.
 class AccountTable {
  public:
   // Maps `path` (created if absent, locked against a second process), or anonymous memory if it is
@@ -73,8 +73,8 @@ class AccountTable {
   // Slots of live exchanges that moved since their last part.
   std::vector<std::uint32_t> moved() const;
   enum class PartKind : std::uint8_t { kInterim, kLast };
-  // Step 1: the slot's record with what came since its last part: INTERIM; or FINAL, for one that an
-  // earlier process left alive RECOVERED.
+  // Step 1: the slot's record with what came since its last part: INTERIM; or FINAL, for one that
+  // an earlier process left alive RECOVERED.
   Record part(std::uint32_t slot, std::uint64_t sequence, PartKind kind, Wall now);
   // Step 3; frees the slot of an ended exchange.
   void settle(std::uint32_t slot);

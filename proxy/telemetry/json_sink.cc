@@ -57,7 +57,8 @@ std::uint64_t last_sequence_in_file(const std::string& path) {
   if (fd < 0 || ::fstat(fd, &info) != 0) {
     return 0;
   }
-  const std::uint64_t last = last_sequence_in(tail_of(fd, static_cast<std::uint64_t>(info.st_size)));
+  const std::uint64_t last =
+      last_sequence_in(tail_of(fd, static_cast<std::uint64_t>(info.st_size)));
   ::close(fd);
   return last;
 }
@@ -108,9 +109,8 @@ absl::StatusOr<std::unique_ptr<JsonSink>> JsonSink::open_file(std::string path,
   std::unique_ptr<JsonSink> sink(new JsonSink(std::move(path), bytes_max));
   SLUICE_RETURN_IF_ERROR(sink->open());
   if (::flock(sink->fd_, LOCK_EX | LOCK_NB) != 0) {
-    return failed_precondition(
-        fmt::format("{} is in use by another process; give each proxy its own data directory",
-                    sink->path_));
+    return failed_precondition(fmt::format(
+        "{} is in use by another process; give each proxy its own data directory", sink->path_));
   }
   const std::string tail = tail_of(sink->fd_, sink->bytes_);
   SLUICE_RETURN_IF_ERROR(sink->cut_torn_line(tail));
@@ -188,8 +188,8 @@ std::size_t JsonSink::write_lines(const std::string& lines, const std::vector<st
     }
     written += static_cast<std::size_t>(n);
   }
-  const auto whole = static_cast<std::size_t>(
-      std::upper_bound(ends.begin(), ends.end(), written) - ends.begin());
+  const auto whole =
+      static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), written) - ends.begin());
   const std::uint64_t good = bytes_ + (whole == 0 ? 0 : ends[whole - 1]);
   bytes_ += written;
   if (const absl::Status cut_status = cut(good); !cut_status.ok()) {

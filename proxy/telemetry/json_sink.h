@@ -14,9 +14,9 @@
 
 namespace sluice::telemetry {
 
-// DATA/records.jsonl with one rotation (.1), or stdout. Each line has `"kind":"record"`, its sequence,
-// and the fields of sluice.telemetry.v1.Record by their JSON names' spelling there (snake_case). One
-// thread appends; the numbers may be read by any.
+// DATA/records.jsonl with one rotation (.1), or stdout. Each line has `"kind":"record"`, its
+// sequence, and the fields of sluice.telemetry.v1.Record by their JSON names' spelling there
+// (snake_case). One thread appends; the numbers may be read by any.
 class JsonSink final : public RecordSink {
  public:
   // Goes on after the last whole line of the file; a torn one is cut off. At `bytes_max` the file
@@ -34,7 +34,8 @@ class JsonSink final : public RecordSink {
   std::uint64_t dropped() const override;
 
  private:
-  JsonSink(std::string path, std::uint64_t bytes_max) : path_(std::move(path)), bytes_max_(bytes_max) {}
+  JsonSink(std::string path, std::uint64_t bytes_max)
+      : path_(std::move(path)), bytes_max_(bytes_max) {}
   absl::Status open();
   absl::Status cut_torn_line(std::string_view tail);
   absl::Status cut(std::uint64_t size);
@@ -45,7 +46,7 @@ class JsonSink final : public RecordSink {
   std::string path_;  // empty: stdout
   std::uint64_t bytes_max_;
   int fd_ = -1;
-  std::uint64_t bytes_ = 0;  // in the file, a torn line that could not be cut included
+  std::uint64_t bytes_ = 0;          // in the file, a torn line that could not be cut included
   std::unique_ptr<LineWriter> out_;  // of stdout
   mutable std::mutex mutex_;         // of what follows
   std::uint64_t last_ = 0;

@@ -32,7 +32,8 @@ TEST(JsonLine, EscapesWhatJsonCannotHold) {
   std::string out;
   append_json_string(out, "a\"b\\c\n\x7f\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80");
   EXPECT_EQ(out, "\"a\\\"b\\\\c\\u000a\\u007f\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\"");
-  for (const std::string_view bad : {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"}) {
+  for (const std::string_view bad :
+       {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"}) {
     out.clear();
     append_json_string(out, bad);
     EXPECT_EQ(out.rfind("\"\\ufffd", 0), 0u) << out;

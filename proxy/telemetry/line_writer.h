@@ -21,8 +21,8 @@ class LineWriter {
 
   // Takes a whole line with its newline; false if too many bytes wait already.
   bool add(std::string_view line);
-  // Writes what waits, as far as the reader takes it. An error of the disk is returned and what waits
-  // stays.
+  // Writes what waits, as far as the reader takes it. An error of the disk is returned and what
+  // waits stays.
   absl::Status flush();
   std::size_t waiting() const { return buffer_.size() - begin_; }
 

@@ -206,8 +206,8 @@ std::string Metrics::text() const {
     if (samples.empty()) {
       continue;
     }
-    fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} {}\n", name, family.help,
-                   name, type_name(family.type));
+    fmt::format_to(std::back_inserter(out), "# HELP {} {}\n# TYPE {} {}\n", name, family.help, name,
+                   type_name(family.type));
     out += samples;
   }
   return out;
@@ -257,7 +257,8 @@ void add_process_metrics(Metrics& metrics) {
   using Type = Metrics::Type;
   const double start = static_cast<double>(to_ms(system_wall())) / 1000;
   metrics.collect_value(Type::kGauge, "process_start_time_seconds",
-                        "Start time of the process since the Unix epoch.", [start] { return start; });
+                        "Start time of the process since the Unix epoch.",
+                        [start] { return start; });
   metrics.collect_value(Type::kCounter, "process_cpu_seconds_total",
                         "User and system CPU time spent.", cpu_seconds);
   metrics.collect_value(Type::kGauge, "process_resident_memory_bytes", "Resident memory size.",
@@ -265,8 +266,8 @@ void add_process_metrics(Metrics& metrics) {
   metrics.collect_value(Type::kGauge, "process_open_fds", "Open file descriptors.", open_fds);
   metrics.collect_value(Type::kGauge, "process_max_fds", "The most file descriptors allowed.",
                         max_fds);
-  metrics.gauge("sluice_build_info", "The version that runs; always 1.",
-                {{"version", SLUICE_VERSION}})
+  metrics
+      .gauge("sluice_build_info", "The version that runs; always 1.", {{"version", SLUICE_VERSION}})
       .set(1);
 }
 

@@ -1,5 +1,5 @@
-// Counters, gauges and histograms, and their text in the Prometheus exposition format (0.0.4). Used by
-// both planes.
+// Counters, gauges and histograms, and their text in the Prometheus exposition format (0.0.4). Used
+// by both planes.
 #pragma once
 
 #include <atomic>
@@ -17,8 +17,8 @@ namespace sluice::telemetry {
 
 using Labels = std::vector<std::pair<std::string, std::string>>;  // name, value
 
-// A counter's cell. Each caller of Metrics::counter gets a cell of its own, and cells of the same name
-// and labels are summed at scrape: so a worker counts in its own memory.
+// A counter's cell. Each caller of Metrics::counter gets a cell of its own, and cells of the same
+// name and labels are summed at scrape: so a worker counts in its own memory.
 class Counter {
  public:
   // For the one thread that owns the cell.
@@ -44,7 +44,8 @@ class Gauge {
   alignas(64) std::atomic<std::int64_t> value_{0};
 };
 
-// Buckets by upper bound, for seconds and bytes. observe() is for the one thread that owns the cell.
+// Buckets by upper bound, for seconds and bytes. observe() is for the one thread that owns the
+// cell.
 class Histogram {
  public:
   explicit Histogram(std::vector<double> bounds);

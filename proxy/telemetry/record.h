@@ -1,5 +1,5 @@
-// What happened, as the data path says it: plain data, moved through queues to the sink. The wire form
-// is sluice.telemetry.v1.Record.
+// What happened, as the data path says it: plain data, moved through queues to the sink. The wire
+// form is sluice.telemetry.v1.Record.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,15 @@ enum class CloseSide : std::uint8_t { kNone, kClient, kBackend, kProxy };
 
 // How an exchange ended.
 struct Ending {
-  int status = 0;                  // HTTP status that the client got; 0: it left before one
+  int status = 0;                   // HTTP status that the client got; 0: it left before one
   std::optional<int> refusal_code;  // code of our refusal's JSON body
-  std::uint16_t close_code = 0;    // first close code sent or seen, 0: none
+  std::uint16_t close_code = 0;     // first close code sent or seen, 0: none
   CloseSide close_side = CloseSide::kNone;
   std::string reason;
 };
 
-// Who and what an exchange is. Written into the account's slot when it opens, so that a successor can
-// tell it after kill -9; each text is cut to what the slot holds.
+// Who and what an exchange is. Written into the account's slot when it opens, so that a successor
+// can tell it after kill -9; each text is cut to what the slot holds.
 struct Facts {
   std::string connection_id;
   std::string listener;

@@ -24,11 +24,11 @@ class Recorder {
   // A record that is not an account's: a refused handshake. Never blocks; counted if dropped.
   void emit(Record record) { inbox_.push(std::move(record)); }
 
-  // Makes durable what came since the last turn, and every limits::kInterimSeconds the interim parts
-  // of live exchanges. What the sink does not take waits for the next turn; beyond
-  // limits::kRecordsWaitingMax the oldest is dropped and counted (the counts of live exchanges stay in
-  // their slots). Call every 100 ms or so, and once more after the workers have stopped. Returns how
-  // many records the sink took.
+  // Makes durable what came since the last turn, and every limits::kInterimSeconds the interim
+  // parts of live exchanges. What the sink does not take waits for the next turn; beyond
+  // limits::kRecordsWaitingMax the oldest is dropped and counted (the counts of live exchanges stay
+  // in their slots). Call every 100 ms or so, and once more after the workers have stopped. Returns
+  // how many records the sink took.
   std::size_t turn(Wall now);
 
   // Why records wait; OK if none does.

@@ -27,7 +27,8 @@ class FakeSink final : public RecordSink {
     if (room >= 0 && static_cast<std::size_t>(room) < count) {
       count = static_cast<std::size_t>(room);
     }
-    records.insert(records.end(), batch.begin(), batch.begin() + static_cast<std::ptrdiff_t>(count));
+    records.insert(records.end(), batch.begin(),
+                   batch.begin() + static_cast<std::ptrdiff_t>(count));
     room -= room >= 0 ? static_cast<int>(count) : 0;
     return {count, count == batch.size() ? absl::OkStatus() : unavailable("disk full")};
   }
@@ -199,8 +200,8 @@ TEST(Recorder, CountsEachMessageOnceWhateverMomentItIsKilledAt) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     TempDir dir;
-    void* memory = ::mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE,
-                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        ::mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(memory, MAP_FAILED);
     auto& ledger = *new (memory) Ledger{};
     Rng rng(seed);

@@ -9,7 +9,8 @@
 
 namespace sluice::telemetry {
 
-// A record in the sink. Sequences rise within an epoch, perhaps with gaps, and are never used twice.
+// A record in the sink. Sequences rise within an epoch, perhaps with gaps, and are never used
+// twice.
 struct NumberedRecord {
   std::uint64_t epoch = 0;
   std::uint64_t sequence = 0;

@@ -41,7 +41,8 @@ struct SegmentHead {
   std::uint64_t codec = kCodecVersion;
   std::uint64_t epoch = 0;
   std::uint64_t first = 0;
-  std::uint64_t previous_last = 0;  // the sequence before; less than first - 1 where some were skipped
+  std::uint64_t previous_last =
+      0;  // the sequence before; less than first - 1 where some were skipped
 };
 
 absl::Status errno_status(std::string_view what, const std::string& path) {
@@ -68,8 +69,7 @@ std::string read_at(int fd, std::uint64_t offset, std::size_t size) {
   std::string bytes(size, '\0');
   std::size_t got = 0;
   while (got < size) {
-    const ssize_t n = ::pread(fd, bytes.data() + got, size - got,
-                              static_cast<off_t>(offset + got));
+    const ssize_t n = ::pread(fd, bytes.data() + got, size - got, static_cast<off_t>(offset + got));
     if (n < 0 && errno == EINTR) {
       continue;
     }
@@ -91,8 +91,8 @@ struct Spool::State {
   std::atomic<std::uint64_t> acknowledged;
   std::atomic<std::uint64_t> highest;  // sequence that was ever durable
   std::atomic<std::uint64_t> dropped;
-  std::atomic<std::uint64_t> told;             // of dropped, in records that are durable
-  std::atomic<std::uint64_t> telling;          // by the record telling_sequence, if that is durable
+  std::atomic<std::uint64_t> told;     // of dropped, in records that are durable
+  std::atomic<std::uint64_t> telling;  // by the record telling_sequence, if that is durable
   std::atomic<std::uint64_t> telling_sequence;  // 0: none
   std::array<char, 64> boot;
 };
@@ -182,7 +182,8 @@ void Spool::recover() {
   next_ = last_ + 1;
   const std::string boot = boot_id().substr(0, sizeof(State::boot) - 1);
   if (known && boot != state_->boot.data()) {
-    // The end of the spool may have been sent and then lost by the disk; its numbers are not reused.
+    // The end of the spool may have been sent and then lost by the disk; its numbers are not
+    // reused.
     next_ += kBootGap;
   }
   if (next_ > state_->highest + 1) {
@@ -228,8 +229,7 @@ bool Spool::recover_segment(const std::string& name, bool& cut) {
     return false;
   }
   if (const bool lost = cut && !segments_.empty(); lost) {
-    const std::uint64_t from =
-        std::max<std::uint64_t>(segments_.back().last, state_->acknowledged);
+    const std::uint64_t from = std::max<std::uint64_t>(segments_.back().last, state_->acknowledged);
     state_->dropped += head.previous_last > from ? head.previous_last - from : 0;
   }
   cut = false;
@@ -321,8 +321,8 @@ std::size_t Spool::write_frames(const std::string& frames, const std::vector<std
     }
     written += static_cast<std::size_t>(n);
   }
-  const auto whole = static_cast<std::size_t>(
-      std::upper_bound(ends.begin(), ends.end(), written) - ends.begin());
+  const auto whole =
+      static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), written) - ends.begin());
   const std::size_t kept = whole == 0 ? 0 : ends[whole - 1];
   segments_.back().bytes += kept;
   bytes_ += kept;

@@ -15,12 +15,12 @@
 
 namespace sluice::telemetry {
 
-// A folder of segments, each a run of checksummed records, and a mapped file of state (epoch, what was
-// acknowledged, what was dropped). After kill -9 it holds exactly what append() reported as taken, and
-// perhaps a prefix of the batch under way; last_sequence() tells. After a power failure the end may be
-// missing: sequences then go on far above any that could have been sent. A full disk or the bound
-// refuses records and harms nothing; the next append() tries again. Any thread (a mutex; reads come
-// from the page cache as a rule).
+// A folder of segments, each a run of checksummed records, and a mapped file of state (epoch, what
+// was acknowledged, what was dropped). After kill -9 it holds exactly what append() reported as
+// taken, and perhaps a prefix of the batch under way; last_sequence() tells. After a power failure
+// the end may be missing: sequences then go on far above any that could have been sent. A full disk
+// or the bound refuses records and harms nothing; the next append() tries again. Any thread (a
+// mutex; reads come from the page cache as a rule).
 class Spool final : public RecordSink {
  public:
   struct Options {
@@ -30,8 +30,8 @@ class Spool final : public RecordSink {
     // The system's write, or one that fails, for tests.
     ssize_t (*write)(int fd, const void* data, std::size_t size) = nullptr;
   };
-  // What cannot be read of an earlier process is renamed aside and logged, never an error. An error:
-  // the folder cannot be made or another process has it.
+  // What cannot be read of an earlier process is renamed aside and logged, never an error. An
+  // error: the folder cannot be made or another process has it.
   static absl::StatusOr<std::unique_ptr<Spool>> open(Options options);
   ~Spool() override;
 
@@ -42,8 +42,9 @@ class Spool final : public RecordSink {
   void count_dropped(std::uint64_t count) override;
   std::uint64_t dropped() const override;
 
-  // The records that follow `after` and are not acknowledged, in order, at most `records_max`; empty
-  // only if there is none. What is damaged is skipped to its segment's end and counts as dropped.
+  // The records that follow `after` and are not acknowledged, in order, at most `records_max`;
+  // empty only if there is none. What is damaged is skipped to its segment's end and counts as
+  // dropped.
   std::vector<NumberedRecord> read(std::uint64_t after, std::size_t records_max);
 
   // All up to `sequence` are stored elsewhere. Of another epoch, or lower than before: ignored.

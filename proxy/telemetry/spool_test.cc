@@ -195,8 +195,7 @@ TEST_F(SpoolTest, SetsAsideWhatIsNotItsOwn) {
   std::ofstream(options.directory + "/00000000000000000000.seg") << std::string(500, 'x');
   reopen();
   EXPECT_EQ(read_all().size(), 1u);
-  EXPECT_TRUE(
-      std::filesystem::exists(options.directory + "/00000000000000000000.seg.damaged"));
+  EXPECT_TRUE(std::filesystem::exists(options.directory + "/00000000000000000000.seg.damaged"));
 }
 
 TEST_F(SpoolTest, RebuildsItsStateFromSegments) {
@@ -320,7 +319,8 @@ TEST_F(SpoolTest, UsesNoSequenceTwiceAfterAPowerFailure) {
   spool.reset();
   // Another start of the machine, and the disk has lost the last record.
   {
-    std::fstream file(options.directory + "/state", std::ios::binary | std::ios::in | std::ios::out);
+    std::fstream file(options.directory + "/state",
+                      std::ios::binary | std::ios::in | std::ios::out);
     file.seekp(8 * 8);
     file << "another-boot";
   }
