@@ -251,6 +251,25 @@ void DeltaServerStream::on_changes(std::int64_t revision, std::span<const Resour
   }
 }
 
+void DeltaServerStream::on_reset(std::int64_t revision) {
+  const std::int64_t first = revision_ + 1;
+  revision_ = std::max(revision_, revision);
+  for (const auto& type : types_) {
+    std::set<std::string, std::less<>> names = type->names;
+    for (const auto& [name, known] : type->known) {
+      names.insert(name);
+    }
+    if (type->wildcard && type->rule.wildcard) {
+      for (std::string& name : view_.names(type->rule.url)) {
+        names.insert(std::move(name));
+      }
+    }
+    for (const std::string& name : names) {
+      mark(*type, name, first, false);
+    }
+  }
+}
+
 void DeltaServerStream::mark(Type& type, std::string_view name, std::int64_t revision,
                              bool must_answer) {
   Pending pending;

@@ -46,6 +46,9 @@ class DeltaServerStream {
   // The view now shows `revision`; these resources may differ. Revisions never fall.
   void on_changes(std::int64_t revision, std::span<const ResourceChange> changes);
 
+  // Anything may differ.
+  void on_reset(std::int64_t revision);
+
   // The next response to write; none if all is sent, or too much is unanswered.
   std::optional<xds::DeltaDiscoveryResponse> next();
 
@@ -64,6 +67,7 @@ class DeltaServerStream {
   std::size_t unanswered() const { return sent_.size(); }
   // The view failed for some of what waits: call next() again in a while.
   bool wants_retry() const { return wants_retry_; }
+  std::int64_t revision() const { return revision_; }
 
  private:
   struct Known {

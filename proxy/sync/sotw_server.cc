@@ -112,6 +112,16 @@ void SotwServerStream::on_changes(std::int64_t revision, std::span<const Resourc
   }
 }
 
+void SotwServerStream::on_reset(std::int64_t revision) {
+  const std::int64_t first = revision_ + 1;
+  revision_ = std::max(revision_, revision);
+  for (const auto& type : types_) {
+    if (type->requested) {
+      mark(*type, first, false);
+    }
+  }
+}
+
 SotwServerStream::Content SotwServerStream::content(const Type& type) const {
   Content content;
   std::set<std::string, std::less<>> names = type.names;
@@ -139,6 +149,7 @@ SotwServerStream::Content SotwServerStream::content(const Type& type) const {
 }
 
 std::optional<xds::DiscoveryResponse> SotwServerStream::next() {
+  wants_retry_ = false;
   for (const auto& type : types_) {
     // One response of a type at a time: a newer one would make its answer stale.
     if (type->dirty && type->answered) {
@@ -153,6 +164,9 @@ std::optional<xds::DiscoveryResponse> SotwServerStream::next() {
 std::optional<xds::DiscoveryResponse> SotwServerStream::build(Type& type) {
   const Content content = this->content(type);
   const bool answer = std::exchange(type.must_answer, false);
+  wants_retry_ = wants_retry_ || std::ranges::any_of(content.errors, [](const auto& error) {
+    return error.second.code() != absl::StatusCode::kNotFound;
+  });
   type.dirty = false;
   if (content.version == type.version && !answer) {
     return std::nullopt;
@@ -190,6 +204,11 @@ bool SotwServerStream::subscribed(std::string_view type_url, std::string_view na
   return std::ranges::any_of(types_, [&](const auto& type) {
     return type->url == type_url && type->subscribed(name);
   });
+}
+
+bool SotwServerStream::requested(std::string_view type_url) const {
+  return std::ranges::any_of(
+      types_, [&](const auto& type) { return type->url == type_url && type->requested; });
 }
 
 std::int64_t SotwServerStream::acknowledged_revision() const {

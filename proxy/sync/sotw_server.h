@@ -30,9 +30,15 @@ class SotwServerStream {
   // An error ends the stream.
   absl::Status on_request(const xds::DiscoveryRequest& request);
   void on_changes(std::int64_t revision, std::span<const ResourceChange> changes);
+  // Anything may differ.
+  void on_reset(std::int64_t revision);
   std::optional<xds::DiscoveryResponse> next();
 
   bool subscribed(std::string_view type_url, std::string_view name) const;
+  bool requested(std::string_view type_url) const;
+  // The view failed for some of what is named: call on_reset() and next() in a while.
+  bool wants_retry() const { return wants_retry_; }
+  std::int64_t revision() const { return revision_; }
   std::int64_t acknowledged_revision() const;
   std::vector<Refusal> refusals() const;
 
@@ -74,6 +80,7 @@ class SotwServerStream {
   std::vector<std::unique_ptr<Type>> types_;
   std::int64_t revision_;
   std::uint64_t nonce_ = 0;
+  bool wants_retry_ = false;
 };
 
 }  // namespace sluice::sync

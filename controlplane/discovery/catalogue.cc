@@ -1,0 +1,211 @@
+#include "controlplane/discovery/catalogue.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "proxy/base/log.h"
+#include "sluice/config/v1/config.pb.h"
+
+namespace sluice::controlplane::discovery {
+
+namespace {
+
+namespace v1 = ::sluice::config::v1;
+using config::Kind;
+using config::ResourceKey;
+
+constexpr std::string_view kDefaultGroup = "default";
+constexpr std::string_view kUpstreamPrefix = "upstream:";
+
+absl::Status cannot_parse(const ResourceKey& key) {
+  return invalid_argument(
+      fmt::format("{} {} in the store cannot be parsed", config::kind_name(key.kind), key.name));
+}
+
+void refer_to_upstreams(const google::protobuf::RepeatedPtrField<std::string>& endpoints,
+                        std::set<ResourceKey>& refers) {
+  for (const std::string& endpoint : endpoints) {
+    if (endpoint.starts_with(kUpstreamPrefix)) {
+      refers.insert({Kind::kUpstream, endpoint.substr(kUpstreamPrefix.size())});
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key, std::string spec) {
+  Item item;
+  if (key.kind == Kind::kApi) {
+    v1::Api api;
+    if (!api.ParseFromString(spec)) {
+      return cannot_parse(key);
+    }
+    item.groups.insert(api.groups().begin(), api.groups().end());
+    refer_to_upstreams(api.endpoints().production(), item.refers);
+    refer_to_upstreams(api.endpoints().sandbox(), item.refers);
+  } else if (key.kind == Kind::kListener) {
+    v1::Listener listener;
+    if (!listener.ParseFromString(spec)) {
+      return cannot_parse(key);
+    }
+    if (!listener.group().empty()) {
+      item.groups.insert(listener.group());
+    }
+    if (listener.has_tls()) {
+      item.refers.insert({Kind::kSecret, listener.tls().secret()});
+    }
+  }
+  const bool grouped = key.kind == Kind::kApi || key.kind == Kind::kListener;
+  if (grouped && item.groups.empty()) {
+    item.groups.insert(std::string(kDefaultGroup));
+  }
+  auto resource = std::make_shared<sync::Resource>();
+  resource->name = key.name;
+  resource->version = sync::content_version(spec);
+  resource->bytes = std::move(spec);
+  item.resource = std::move(resource);
+  return item;
+}
+
+absl::Status Catalogue::load(const store::Store& store, const std::string& organisation) {
+  Touched ignored;
+  std::map<ResourceKey, Item> none;
+  items_.clear();
+  groups_.clear();
+  for (const Kind kind : config::kCompiledKinds) {
+    SLUICE_ASSIGN_OR_RETURN(std::vector<store::Row> rows,
+                            store.all(organisation, std::string(config::kind_name(kind))));
+    for (store::Row& row : rows) {
+      const absl::Status put = this->put({kind, row.name}, std::move(row.spec), ignored);
+      if (!put.ok()) {
+        log::error("{}: proxies do not get it", message_of(put));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Catalogue::put(const ResourceKey& key, std::string spec, Touched& touched) {
+  SLUICE_ASSIGN_OR_RETURN(const Item item, make_item(key, std::move(spec)));
+  replace(key, &item, touched);
+  return absl::OkStatus();
+}
+
+void Catalogue::erase(const ResourceKey& key, Touched& touched) { replace(key, nullptr, touched); }
+
+// A group that is first heard of sees the plans.
+Catalogue::Group& Catalogue::group_of(const std::string& name) {
+  const auto [it, made] = groups_.try_emplace(name);
+  if (made) {
+    for (auto item = items_.lower_bound({Kind::kPlan, ""});
+         item != items_.end() && item->first.kind == Kind::kPlan; ++item) {
+      it->second.visible[Kind::kPlan][item->first.name] = item->second.resource;
+    }
+  }
+  return it->second;
+}
+
+void Catalogue::show(const std::string& name, Group& group, const ResourceKey& key, bool seen,
+                     Touched& touched) {
+  const auto item = items_.find(key);
+  if (seen && item != items_.end()) {
+    group.visible[key.kind][key.name] = item->second.resource;
+  } else {
+    group.visible[key.kind].erase(key.name);
+  }
+  touched[name].insert(key);
+}
+
+void Catalogue::replace(const ResourceKey& key, const Item* item, Touched& touched) {
+  Item old;
+  if (const auto it = items_.find(key); it != items_.end()) {
+    old = std::move(it->second);
+    items_.erase(it);
+  }
+  if (item != nullptr) {
+    items_.emplace(key, *item);
+  }
+  if (key.kind != Kind::kApi && key.kind != Kind::kListener) {
+    for (auto& [name, group] : groups_) {
+      const bool seen = key.kind == Kind::kPlan || group.referred.contains(key);
+      if (seen) {
+        show(name, group, key, true, touched);
+      }
+    }
+    return;
+  }
+  for (const std::string& name : old.groups) {
+    Group& group = group_of(name);
+    show(name, group, key, false, touched);
+    for (const ResourceKey& target : old.refers) {
+      if (--group.referred[target] == 0) {
+        group.referred.erase(target);
+        show(name, group, target, false, touched);
+      }
+    }
+  }
+  if (item == nullptr) {
+    return;
+  }
+  for (const std::string& name : item->groups) {
+    Group& group = group_of(name);
+    show(name, group, key, true, touched);
+    for (const ResourceKey& target : item->refers) {
+      if (++group.referred[target] == 1) {
+        show(name, group, target, true, touched);
+      }
+    }
+  }
+}
+
+std::vector<std::string> Catalogue::names(std::string_view group, Kind kind) const {
+  std::vector<std::string> names;
+  const auto it = groups_.find(group);
+  if (it == groups_.end()) {
+    if (kind == Kind::kPlan) {
+      for (auto item = items_.lower_bound({kind, ""});
+           item != items_.end() && item->first.kind == kind; ++item) {
+        names.push_back(item->first.name);
+      }
+    }
+    return names;
+  }
+  const auto visible = it->second.visible.find(kind);
+  if (visible != it->second.visible.end()) {
+    for (const auto& [name, resource] : visible->second) {
+      names.push_back(name);
+    }
+  }
+  return names;
+}
+
+sync::ResourcePtr Catalogue::get(std::string_view group, Kind kind, std::string_view name) const {
+  const auto it = groups_.find(group);
+  if (it == groups_.end()) {
+    const auto item = items_.find({kind, std::string(name)});
+    return kind == Kind::kPlan && item != items_.end() ? item->second.resource : nullptr;
+  }
+  const auto visible = it->second.visible.find(kind);
+  if (visible == it->second.visible.end()) {
+    return nullptr;
+  }
+  const auto found = visible->second.find(name);
+  return found == visible->second.end() ? nullptr : found->second;
+}
+
+Catalogue::Touched Catalogue::everything() const {
+  Touched all;
+  for (const auto& [name, group] : groups_) {
+    for (const auto& [kind, resources] : group.visible) {
+      for (const auto& [resource, ignored] : resources) {
+        all[name].insert({kind, resource});
+      }
+    }
+  }
+  return all;
+}
+
+std::size_t Catalogue::size() const { return items_.size(); }
+
+}  // namespace sluice::controlplane::discovery

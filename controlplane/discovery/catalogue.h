@@ -1,0 +1,62 @@
+// The configuration as proxies receive it: every resource serialised once and shared by all streams,
+// and which gateway group sees which.
+#pragma once
+
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "controlplane/store/store.h"
+#include "proxy/base/status.h"
+#include "proxy/config/resource.h"
+#include "proxy/sync/resource.h"
+
+namespace sluice::controlplane::discovery {
+
+// A group sees its own APIs and listeners, the Upstreams that those APIs and the Secrets that those
+// listeners refer to, and every Plan. One thread.
+class Catalogue {
+ public:
+  // Resources whose content or visibility may have changed, by group.
+  using Touched = std::map<std::string, std::set<config::ResourceKey>, std::less<>>;
+
+  // Everything that the store has. Blocks.
+  absl::Status load(const store::Store& store, const std::string& organisation);
+
+  // The resource is now `spec` (serialised sluice.config.v1.<kind>), or gone. INVALID_ARGUMENT: it
+  // cannot be parsed; then nothing changed.
+  absl::Status put(const config::ResourceKey& key, std::string spec, Touched& touched);
+  void erase(const config::ResourceKey& key, Touched& touched);
+
+  std::vector<std::string> names(std::string_view group, config::Kind kind) const;
+  // Null: there is none that the group may see.
+  sync::ResourcePtr get(std::string_view group, config::Kind kind, std::string_view name) const;
+  // Every resource that any group sees.
+  Touched everything() const;
+
+  std::size_t size() const;
+
+ private:
+  struct Item {
+    sync::ResourcePtr resource;
+    std::set<std::string> groups;         // Api, Listener
+    std::set<config::ResourceKey> refers;  // Upstreams of an Api, Secret of a Listener
+  };
+  struct Group {
+    std::map<config::Kind, std::map<std::string, sync::ResourcePtr, std::less<>>> visible;
+    std::map<config::ResourceKey, int> referred;  // by how many of the group's APIs and listeners
+  };
+
+  static absl::StatusOr<Item> make_item(const config::ResourceKey& key, std::string spec);
+  void replace(const config::ResourceKey& key, const Item* item, Touched& touched);
+  void show(const std::string& name, Group& group, const config::ResourceKey& key, bool seen,
+            Touched& touched);
+  Group& group_of(const std::string& name);
+
+  std::map<config::ResourceKey, Item> items_;
+  std::map<std::string, Group, std::less<>> groups_;
+};
+
+}  // namespace sluice::controlplane::discovery
