@@ -26,8 +26,6 @@ spdlog::level::level_enum to_spdlog(Level level) {
       return spdlog::level::warn;
     case Level::kError:
       return spdlog::level::err;
-    case Level::kOff:
-      return spdlog::level::off;
   }
   return spdlog::level::err;
 }
@@ -47,6 +45,8 @@ spdlog::logger& logger() {
 
 void set_level(Level level) { logger().set_level(to_spdlog(level)); }
 
+void silence() { logger().set_level(spdlog::level::off); }
+
 Level level() {
   switch (logger().level()) {
     case spdlog::level::trace:
@@ -56,8 +56,6 @@ Level level() {
       return Level::kInfo;
     case spdlog::level::warn:
       return Level::kWarning;
-    case spdlog::level::off:
-      return Level::kOff;
     default:
       return Level::kError;
   }
