@@ -23,7 +23,7 @@ Signals::Signals(net::Loop& loop, std::function<void(int)> on_signal)
 }
 
 Signals::~Signals() {
-  loop_.poller().remove(fd_, *this);
+  loop_.poller().remove(*this);
   close(fd_);
 }
 
