@@ -104,9 +104,6 @@ absl::StatusOr<api::CallContext> context_of(const Request& request, Mono now) {
 // On the pool: who the caller is comes before a look at what it sent.
 absl::StatusOr<std::string> call(const api::ServiceTable& table, const api::Method& method,
                                  api::CallContext& context, const std::string& body) {
-  if (system_mono() >= context.deadline) {
-    return deadline_exceeded("the deadline passed before the call's turn came");
-  }
   SLUICE_RETURN_IF_ERROR(table.admit(method, context));
   const std::unique_ptr<api::Message> request = method.new_request();
   SLUICE_RETURN_IF_ERROR(message_from_json(body, *request));
@@ -180,6 +177,14 @@ void Door::stop() {
   while (group_.size() > 0) {
     loop_.turn(nanoseconds::zero());
   }
+}
+
+void Door::set_tls(std::shared_ptr<const net::TlsServerContext> tls) {
+  loop_.post([this, tls = std::move(tls)] {
+    for (const auto& server : servers_) {
+      server->set_tls(tls);
+    }
+  });
 }
 
 Task<void> Door::stop_servers() {

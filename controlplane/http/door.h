@@ -57,6 +57,9 @@ class Door {
   // In the order of the openings.
   std::vector<std::uint16_t> ports() const;
 
+  // The certificate of new connections on all openings that have one. Any thread.
+  void set_tls(std::shared_ptr<const net::TlsServerContext> tls);
+
   // Accepts no more, ends connections, and waits for its thread. Once; any thread but its own.
   void stop();
 

@@ -217,6 +217,7 @@ absl::StatusOr<IssuedToken> Tokens::issue(const Client& client, const IssueOptio
   commit.required = {{"Application", client.spec.application()},
                      {"Credential", client.credential}};
   SLUICE_ASSIGN_OR_RETURN(issued.revision, store_.commit(organisation_, std::move(commit)));
+  issued_.fetch_add(1, std::memory_order_relaxed);
   return issued;
 }
 

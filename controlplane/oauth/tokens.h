@@ -2,6 +2,7 @@
 // as SHA-256 only.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -70,6 +71,9 @@ class Tokens {
   absl::StatusOr<admin::v1::RevokeTokenResponse> revoke(
       const admin::v1::RevokeTokenRequest& request, Wall now);
 
+  // Since the start.
+  std::uint64_t issued() const { return issued_.load(std::memory_order_relaxed); }
+
   // For a client (RFC 7009): whether the token existed and was the client's and is revoked now.
   absl::StatusOr<bool> revoke_own(const Client& client, std::string_view token, Wall now);
 
@@ -80,6 +84,7 @@ class Tokens {
 
   store::Store& store_;
   const std::string organisation_;
+  std::atomic<std::uint64_t> issued_{0};
 };
 
 }  // namespace sluice::controlplane::oauth

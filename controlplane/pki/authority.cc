@@ -256,15 +256,21 @@ absl::StatusOr<std::string> fingerprint(const std::string& pem) {
   return fingerprint_of(certificate.get());
 }
 
-bool needs_renewal(const std::string& certificate_pem, const std::string& ca_pem,
-                   const std::vector<std::string>& names, Wall now) {
+bool issued_by(const std::string& certificate_pem, const std::string& ca_pem) {
   const CertificatePtr certificate = read_certificate(certificate_pem);
   const CertificatePtr ca = read_certificate(ca_pem);
-  if (certificate == nullptr || ca == nullptr ||
-      X509_verify(certificate.get(), X509_get0_pubkey(ca.get())) != 1) {
-    ERR_clear_error();
+  const bool issued = certificate != nullptr && ca != nullptr &&
+                      X509_verify(certificate.get(), X509_get0_pubkey(ca.get())) == 1;
+  ERR_clear_error();
+  return issued;
+}
+
+bool needs_renewal(const std::string& certificate_pem, const std::string& ca_pem,
+                   const std::vector<std::string>& names, Wall now) {
+  if (!issued_by(certificate_pem, ca_pem)) {
     return true;
   }
+  const CertificatePtr certificate = read_certificate(certificate_pem);
   const Wall begin = wall_of(X509_get0_notBefore(certificate.get()));
   const Wall end = wall_of(X509_get0_notAfter(certificate.get()));
   return now >= begin + (end - begin) / 3 * 2 ||

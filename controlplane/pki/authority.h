@@ -47,9 +47,12 @@ absl::StatusOr<Peer> peer_from_certificate(const std::string& certificate_pem);
 absl::StatusOr<std::string> fingerprint(const std::string& pem);
 
 // Whether `certificate_pem` should be made anew: two thirds of its life are over, or it lacks one of
-// `names`, or it was not signed by the first certificate in `ca_pem`, or cannot be read.
+// `names`, or it is not issued_by() that authority, or cannot be read.
 bool needs_renewal(const std::string& certificate_pem, const std::string& ca_pem,
                    const std::vector<std::string>& names, Wall now);
+
+// Whether it was signed by the first certificate in `ca_pem`.
+bool issued_by(const std::string& certificate_pem, const std::string& ca_pem);
 
 // localhost, 127.0.0.1, ::1 and the machine's host name.
 std::vector<std::string> default_server_names();
