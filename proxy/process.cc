@@ -47,8 +47,9 @@ Parts::Parts(const Options& o) : options(o), loop(system_seed()) {
 
 config::CompileContext Parts::compile_context() {
   const bool managed = options.static_file.empty();
-  config::CompileContext context{registry, shared};
-  context.mode = managed ? config::Mode::kPerResource : config::Mode::kAllOrNothing;
+  config::CompileContext context{
+      registry, shared, managed ? config::Mode::kPerResource : config::Mode::kAllOrNothing,
+      nullptr,  {},     {}};
   if (managed) {
     context.allows_local = [](std::string_view /*group*/) { return true; };
   }
