@@ -213,7 +213,7 @@ struct Directory::Impl {
 
   bool put(const model::Token* token, const Sha256& hash);
   void drop(TokenShard& shard, std::uint32_t at);
-  void shrink(TokenShard& shard);
+  void shrink(TokenShard& shard, std::uint32_t keep = kNone);
   std::shared_ptr<const model::Token> token_at(const TokenShard& shard, std::uint32_t at) const;
   bool put_grants(std::string_view name, std::shared_ptr<const model::Grants> grants);
 
@@ -315,7 +315,7 @@ bool Directory::Impl::put(const model::Token* token, const Sha256& hash) {
   entry.expires_ns = fresh.expires_ns;
   release(fresh.application);
   release_details(fresh.details);
-  shrink(shard);
+  shrink(shard, at);
   return changed;
 }
 
@@ -333,8 +333,9 @@ void Directory::Impl::drop(TokenShard& shard, std::uint32_t at) {
   shard.entries.give_back(at);
 }
 
-void Directory::Impl::shrink(TokenShard& shard) {
-  while (shard.index.size() > shard_tokens_max && shard.oldest != kNone) {
+// Never forgets `keep`, which was just heard of: it may be all that is not pinned.
+void Directory::Impl::shrink(TokenShard& shard, std::uint32_t keep) {
+  while (shard.index.size() > shard_tokens_max && shard.oldest != kNone && shard.oldest != keep) {
     shard.evicted.push_back(shard.entries[shard.oldest].hash);
     drop(shard, shard.oldest);
   }

@@ -4,13 +4,8 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <set>
-#include <sstream>
 
-#include "proxy/base/encoding.h"
 #include "proxy/base/limits.h"
 #include "proxy/config/yaml.h"
 #include "sluice/config/v1/config.pb.h"
@@ -152,6 +147,12 @@ void read_document(const YAML::Node& document, std::vector<Manifest>& out, FileF
   out.push_back(std::move(manifest));
 }
 
+std::string block(const google::protobuf::Struct& fields) {
+  YAML::Emitter out;
+  emit(out, fields, nullptr);
+  return std::string(out.c_str()) + "\n";
+}
+
 }  // namespace
 
 std::string Source::place(std::string_view field) const {
@@ -206,46 +207,20 @@ absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std:
   return manifests;
 }
 
-absl::StatusOr<std::vector<Manifest>> load_manifest_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    const int error = errno;
-    const std::string message = fmt::format("{} cannot be read: {}", path, std::strerror(error));
-    return error == ENOENT ? not_found(message) : unavailable(message);
-  }
-  std::ostringstream text;
-  text << in.rdbuf();
-  if (in.bad() || text.fail()) {
-    return unavailable(fmt::format("{} cannot be read, or is empty", path));
-  }
-  return load_manifests(text.str(), path);
-}
-
 std::string to_yaml(const Manifest& manifest) {
-  YAML::Emitter out;
-  out << YAML::BeginMap << YAML::Key << "kind" << YAML::Value << manifest.kind;
-  google::protobuf::Value name;
-  name.set_string_value(manifest.name);
-  out << YAML::Key << "name" << YAML::Value;
-  emit(out, name);
-  if (!manifest.labels.empty()) {
-    google::protobuf::Struct labels;
-    for (const auto& [key, value] : manifest.labels) {
-      (*labels.mutable_fields())[key].set_string_value(value);
-    }
-    out << YAML::Key << "labels" << YAML::Value;
-    emit(out, labels, {});
+  YAML::Emitter spec;
+  spec << YAML::BeginMap << YAML::Key << "spec" << YAML::Value;
+  emit(spec, manifest.spec, spec_descriptor(manifest.kind));
+  spec << YAML::EndMap;
+  google::protobuf::Struct name;
+  (*name.mutable_fields())["name"].set_string_value(manifest.name);
+  google::protobuf::Struct labels;
+  for (const auto& [key, value] : manifest.labels) {
+    (*(*labels.mutable_fields())["labels"].mutable_struct_value()->mutable_fields())[key]
+        .set_string_value(value);
   }
-  std::vector<std::string> order;
-  if (const google::protobuf::Descriptor* descriptor = spec_descriptor(manifest.kind)) {
-    for (int i = 0; i < descriptor->field_count(); ++i) {
-      order.push_back(descriptor->field(i)->name());
-    }
-  }
-  out << YAML::Key << "spec" << YAML::Value;
-  emit(out, manifest.spec, order);
-  out << YAML::EndMap;
-  return std::string(out.c_str()) + "\n";
+  return fmt::format("kind: {}\n{}{}{}\n", manifest.kind, block(name),
+                     manifest.labels.empty() ? "" : block(labels), spec.c_str());
 }
 
 }  // namespace sluice::config

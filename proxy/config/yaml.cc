@@ -17,6 +17,7 @@ using google::protobuf::Struct;
 using google::protobuf::Value;
 
 constexpr int kDepthMax = 32;
+constexpr int kFieldsMax = 1 << 20;  // more than any message has
 
 // The message that a mapping under this field is, as far as it has fields of its own.
 const Descriptor* message_of_field(const FieldDescriptor* field) {
@@ -118,11 +119,21 @@ void YamlReader::read_map(const YAML::Node& node, const Descriptor* descriptor,
   }
 }
 
-void emit(YAML::Emitter& out, const Value& value) {
+namespace {
+
+// A block keeps one line end; what it would change is quoted instead.
+bool fits_a_block(const std::string& text) {
+  return text.size() > 1 && text.back() == '\n' && text[text.size() - 2] != '\n' &&
+         text.find_first_of(" \n\t") != 0 &&
+         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' || c == '\n'; });
+}
+
+void emit_value(YAML::Emitter& out, const Value& value, const FieldDescriptor* field) {
   switch (value.kind_case()) {
     case Value::kStringValue:
       if (value.string_value().find('\n') != std::string::npos) {
-        out << YAML::Literal << value.string_value();
+        out << (fits_a_block(value.string_value()) ? YAML::Literal : YAML::DoubleQuoted)
+            << value.string_value();
       } else if (needs_quotes(value.string_value())) {
         out << YAML::DoubleQuoted << value.string_value();
       } else {
@@ -138,33 +149,39 @@ void emit(YAML::Emitter& out, const Value& value) {
     case Value::kListValue:
       out << YAML::BeginSeq;
       for (const Value& item : value.list_value().values()) {
-        emit(out, item);
+        emit_value(out, item, field);
       }
       out << YAML::EndSeq;
       break;
     case Value::kStructValue:
-      emit(out, value.struct_value(), {});
+      emit(out, value.struct_value(), message_of_field(field));
       break;
     default:
       out << YAML::Null;
   }
 }
 
-void emit(YAML::Emitter& out, const Struct& fields, const std::vector<std::string>& order) {
+}  // namespace
+
+void emit(YAML::Emitter& out, const Struct& fields, const Descriptor* descriptor) {
+  const auto field_of = [descriptor](const std::string& key) {
+    return descriptor == nullptr ? nullptr : descriptor->FindFieldByName(key);
+  };
+  // As in the message; what is not in it comes after, by name.
+  const auto rank = [&](const std::string& key) {
+    const FieldDescriptor* field = field_of(key);
+    return std::pair(field == nullptr ? kFieldsMax : field->index(), key);
+  };
   std::vector<std::string> keys;
   for (const auto& [key, value] : fields.fields()) {
     keys.push_back(key);
   }
-  // As in the message, then by name.
-  const auto rank = [&order](const std::string& key) {
-    return std::pair(std::find(order.begin(), order.end(), key) - order.begin(), key);
-  };
   std::sort(keys.begin(), keys.end(),
             [&](const std::string& a, const std::string& b) { return rank(a) < rank(b); });
   out << YAML::BeginMap;
   for (const std::string& key : keys) {
     out << YAML::Key << key << YAML::Value;
-    emit(out, fields.fields().at(key));
+    emit_value(out, fields.fields().at(key), field_of(key));
   }
   out << YAML::EndMap;
 }

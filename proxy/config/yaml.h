@@ -8,7 +8,6 @@
 
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace sluice::config {
@@ -46,8 +45,8 @@ inline int line_of(const YAML::Node& node) {
   return mark.is_null() ? 0 : mark.line + 1;
 }
 
-void emit(YAML::Emitter& out, const google::protobuf::Value& value);
+// One mapping, its keys in the order of `descriptor` (null: by name).
 void emit(YAML::Emitter& out, const google::protobuf::Struct& fields,
-          const std::vector<std::string>& order);
+          const google::protobuf::Descriptor* descriptor);
 
 }  // namespace sluice::config
