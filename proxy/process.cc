@@ -167,8 +167,8 @@ void Process::apply_static(config::StaticConfig config, config::CompileResult re
   changed.insert(changed.end(), result.changed.begin(), result.changed.end());
   parts_.snapshot = result.snapshot;
   worker::Publication publication{result.snapshot, std::move(changed)};
-  const std::vector<config::Fault> faults = parts_.workers->publish(
-      std::move(publication), [] { log::info("configuration in force"); });
+  const std::vector<config::Fault> faults =
+      parts_.workers->publish(std::move(publication), [] {});
   if (!faults.empty() && parts_.workers->bindings().empty()) {
     log::error("no listener could be bound; ending");
     exit_status_ = 1;

@@ -49,7 +49,8 @@ void WorkerSet::on_all(std::function<void(Worker&)> work, std::function<void()> 
   }
 }
 
-std::vector<config::Fault> WorkerSet::update_bindings(const config::Snapshot& snapshot) {
+std::vector<config::Fault> WorkerSet::update_bindings(const config::Snapshot& snapshot,
+                                                      std::vector<std::string>& announcements) {
   std::vector<config::Fault> faults;
   Bindings wanted;
   for (const auto& listener : snapshot.listeners()) {
@@ -72,19 +73,28 @@ std::vector<config::Fault> WorkerSet::update_bindings(const config::Snapshot& sn
     }
     bindings_[name] = Binding{binding.address, *port};
     const bool v6 = binding.address.find(':') != std::string::npos;
-    log::info("listening {} {}{}{}:{}", name, v6 ? "[" : "", binding.address, v6 ? "]" : "", *port);
+    announcements.push_back(fmt::format("listening {} {}{}{}:{}", name, v6 ? "[" : "",
+                                        binding.address, v6 ? "]" : "", *port));
   }
   wanted_ = std::move(wanted);
   return faults;
 }
 
 std::vector<config::Fault> WorkerSet::publish(Publication publication, std::function<void()> done) {
-  std::vector<config::Fault> faults = update_bindings(*publication.snapshot);
+  std::vector<std::string> announcements;
+  std::vector<config::Fault> faults = update_bindings(*publication.snapshot, announcements);
   const auto shared = std::make_shared<const Publication>(std::move(publication));
   const auto bindings = std::make_shared<const Bindings>(bindings_);
   on_all([shared, bindings](Worker& worker) { worker.adopt(*shared, *bindings); },
-         [this, done = std::move(done)] {
-           published_ = true;
+         [this, announcements = std::move(announcements), done = std::move(done)] {
+           // Said when it is so: whoever reads it may connect.
+           for (const std::string& line : announcements) {
+             log::info("{}", line);
+           }
+           if (!published_) {
+             published_ = true;
+             log::info("configuration in force");
+           }
            done();
          });
   return faults;

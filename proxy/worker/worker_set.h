@@ -57,7 +57,9 @@ class WorkerSet {
  private:
   // Runs `work` on every worker, then `done` on the control thread.
   void on_all(std::function<void(Worker&)> work, std::function<void()> done);
-  std::vector<config::Fault> update_bindings(const config::Snapshot& snapshot);
+  // Adds a line for people to `announcements` for each listener that is bound anew.
+  std::vector<config::Fault> update_bindings(const config::Snapshot& snapshot,
+                                             std::vector<std::string>& announcements);
 
   Post post_;
   Bindings wanted_;    // as configured (port 0 possible)
