@@ -243,7 +243,10 @@ class Proxy(Program):
         def is_ready():
             if not self.alive():
                 raise AssertionError(f"proxy ended:\n{self.log()}")
-            return self.get("/ready")[0] == 200
+            try:
+                return self.get("/ready")[0] == 200
+            except OSError:
+                return False  # it is ending, which the next turn tells
         wait_for(is_ready, lambda: f"proxy is ready:\n{self.log()[-2000:]}", seconds)
         return self
 
