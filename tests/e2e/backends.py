@@ -71,6 +71,9 @@ class EchoBackend:
         return f"ws://127.0.0.1:{self.port}/"
 
     def stop(self):
+        if not self._thread.is_alive():
+            return
+
         async def end():
             self._server.close()
             await self._server.wait_closed()
