@@ -1,5 +1,7 @@
 #include "proxy/filter/facts.h"
 
+#include "proxy/base/encoding.h"
+
 namespace sluice::filter {
 
 telemetry::Facts facts_of(const Exchange& exchange) {
@@ -15,6 +17,7 @@ telemetry::Facts facts_of(const Exchange& exchange) {
     facts.plan = exchange.principal->subscription_plan;
     facts.user = exchange.principal->user;
     facts.key_type = exchange.principal->key_type;
+    facts.token_id = hex(exchange.principal->token).substr(0, 16);
   }
   facts.client_address = exchange.client_address;
   facts.user_agent = exchange.request.headers.get("User-Agent");

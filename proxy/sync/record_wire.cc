@@ -57,6 +57,7 @@ void set_facts(const telemetry::Facts& facts, Wire& out) {
   out.set_endpoint(facts.endpoint);
   set_time(facts.begin, *out.mutable_begin());
   out.set_handshake_us(facts.handshake_us);
+  out.set_token_id(facts.token_id);
 }
 
 }  // namespace

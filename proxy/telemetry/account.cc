@@ -22,7 +22,7 @@ namespace sluice::telemetry {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x31434341'43494c53;  // "SLICACC1"
+constexpr std::uint64_t kMagic = 0x32434341'43494c53;  // "SLICACC2"
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kTextBytes = 448;
 constexpr std::size_t kReasonBytes = 64;
@@ -139,10 +139,10 @@ void Slot::write_facts(const Facts& facts) {
   handshake_us = facts.handshake_us;
   key_type = facts.key_type;
   TextWriter writer(texts);
-  const std::array<std::string_view, 11> all = {
-      facts.connection_id, facts.listener, facts.api,       facts.api_version,
-      facts.application,   facts.plan,     facts.user,      facts.client_address,
-      facts.topic,         facts.endpoint, facts.user_agent};
+  const std::array<std::string_view, 12> all = {
+      facts.connection_id, facts.listener, facts.api,      facts.api_version,
+      facts.application,   facts.plan,     facts.user,     facts.client_address,
+      facts.token_id,      facts.topic,    facts.endpoint, facts.user_agent};
   for (std::size_t i = 0; i < all.size(); ++i) {
     writer.put(all[i], all.size() - 1 - i);
   }
@@ -153,7 +153,7 @@ Facts Slot::facts() const {
   TextReader reader(texts);
   for (std::string* text : {&facts.connection_id, &facts.listener, &facts.api, &facts.api_version,
                             &facts.application, &facts.plan, &facts.user, &facts.client_address,
-                            &facts.topic, &facts.endpoint, &facts.user_agent}) {
+                            &facts.token_id, &facts.topic, &facts.endpoint, &facts.user_agent}) {
     *text = reader.get();
   }
   facts.begin = wall_from_ms(begin_ms);

@@ -109,7 +109,7 @@ void encode(const NumberedRecord& numbered, std::string& out) {
   w.number(static_cast<std::uint64_t>(r.close_side));
   for (const std::string* text :
        {&f.connection_id, &f.listener, &f.api, &f.api_version, &f.application, &f.plan, &f.user,
-        &f.client_address, &f.user_agent, &f.topic, &f.endpoint, &r.reason}) {
+        &f.client_address, &f.user_agent, &f.topic, &f.endpoint, &f.token_id, &r.reason}) {
     w.text(*text);
   }
   w.signed_number(to_ms(f.begin));
@@ -145,7 +145,7 @@ std::optional<NumberedRecord> decode(std::string_view bytes) {
   r.close_side = static_cast<CloseSide>(side);
   for (std::string* text :
        {&f.connection_id, &f.listener, &f.api, &f.api_version, &f.application, &f.plan, &f.user,
-        &f.client_address, &f.user_agent, &f.topic, &f.endpoint, &r.reason}) {
+        &f.client_address, &f.user_agent, &f.topic, &f.endpoint, &f.token_id, &r.reason}) {
     *text = in.text();
   }
   f.begin = wall_from_ms(in.signed_number());

@@ -38,6 +38,7 @@ struct Facts {
   std::string user_agent;
   std::string topic;
   std::string endpoint;
+  std::string token_id;  // the first 16 hex digits of the token's SHA-256; empty: no token
   Wall begin{};
   std::uint64_t handshake_us = 0;
 };

@@ -46,6 +46,7 @@ inline Facts sample_facts(const std::string& id = "id-1") {
   facts.user_agent = "wscat/5";
   facts.topic = "/room";
   facts.endpoint = "ws://backend:9100/";
+  facts.token_id = "0123456789abcdef";
   facts.begin = wall_from_ms(1'700'000'000'123);
   facts.handshake_us = 1234;
   return facts;
@@ -77,6 +78,7 @@ inline void expect_same(const Facts& a, const Facts& b) {
   EXPECT_EQ(a.user_agent, b.user_agent);
   EXPECT_EQ(a.topic, b.topic);
   EXPECT_EQ(a.endpoint, b.endpoint);
+  EXPECT_EQ(a.token_id, b.token_id);
   EXPECT_EQ(a.begin, b.begin);
   EXPECT_EQ(a.handshake_us, b.handshake_us);
 }
