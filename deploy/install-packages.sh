@@ -9,10 +9,10 @@ for list in "$@"; do
     command -v npm >/dev/null || missing+=(nodejs npm)
     continue
   fi
-  while read -r package; do
+  for package in $(grep -v '^#' "$list"); do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' ||
       missing+=("$package")
-  done < <(grep -v '^#' "$list")
+  done
 done
 [ ${#missing[@]} -gt 0 ] || exit 0
 echo "installing: ${missing[*]}"
