@@ -136,7 +136,7 @@ class RawBackend:
                 head += data
             self.heads.append(head)
             self._script(connection, head)
-        except OSError:
+        except (OSError, EOFError):
             pass
         finally:
             connection.close()

@@ -30,13 +30,14 @@ def test_reflection_lists_every_service_and_health_says_serving(world):
     for kind in (*kinds, "Auth", "Proxy", "Resource", "Rollout", "Status", "Token", "Usage"):
         assert f"sluice.admin.v1.{kind}Service" in names
     assert "grpc.health.v1.Health" in names
+    assert "ok" in health, health
     assert health["ok"]["status"] == "SERVING" and of_one["ok"]["status"] == "SERVING"
     assert of_none["error"]["code"] == NOT_FOUND
 
 
 def test_it_pushes_an_api_and_the_proxy_serves_it(world):
     spec = {"context": "/by-grpc", "version": "v1.0", "endpoints": {"production": [world.backend.url]},
-            "plans": ["Gold"], "limits": {"pingInterval": {"seconds": "20"}}}
+            "plans": ["Gold"], "limits": {"ping_interval": {"seconds": "20"}}}
     created, published, again, bad, got = grpc(
         world,
         {"call": "sluice.admin.v1.ApiService/CreateApi", "request": {"api": {"name": "by-grpc", "spec": spec}}},
@@ -49,13 +50,13 @@ def test_it_pushes_an_api_and_the_proxy_serves_it(world):
     assert published["ok"]["api"]["spec"]["state"] == "PUBLISHED"
     assert again["error"]["code"] == ALREADY_EXISTS
     assert bad["error"]["code"] == INVALID_ARGUMENT and "spec.plans[0]" in bad["error"]["message"]
-    assert got["ok"]["spec"]["limits"]["pingInterval"]["seconds"] == "20"
+    assert got["ok"]["spec"]["limits"]["ping_interval"]["seconds"] == "20"
     app = world.app()
     world.subscribe(app, "by-grpc", "Gold")
     token = world.token(app)
     revision = str(max(world.revision, int(published["ok"]["revision"])))
     waited, = grpc(world, {"call": "sluice.admin.v1.RolloutService/Wait", "request": {
-        "revision": revision, "group": "default", "timeoutMs": 8000}})
+        "revision": revision, "group": "default", "timeout_ms": 8000}})
     assert waited["ok"]["complete"] is True
     assert waited["ok"]["proxies"][0]["state"] == "IN_FORCE"
     assert handshake(world.proxy.url("/by-grpc/v1.0"), token)[0] == 101
@@ -86,13 +87,13 @@ def test_login_by_grpc_gives_a_session(world):
 def test_the_proxies_services_are_closed_to_users_and_strangers(world):
     """A user's token is no proxy's certificate, and a proxy's certificate reaches no admin service."""
     joined = world.proxy.data / "tls"
-    certificate = {"cert": str(joined / "proxy.pem"), "key": str(joined / "proxy.key")}
-    asked, = grpc(world, {"call": "sluice.admin.v1.JoinService/Renew", "request": {"csrPem": "x"}})
+    certificate = {"cert": str(joined / "proxy.pem"), "key": str(joined / "proxy-key.pem")}
+    asked, = grpc(world, {"call": "sluice.admin.v1.JoinService/Renew", "request": {"csr_pem": "x"}})
     assert asked["error"]["code"] in (7, UNAUTHENTICATED)
     shown, = grpc(world, {"call": "sluice.admin.v1.ApiService/ListApi"}, token="", **certificate)
     assert shown["error"]["code"] in (7, UNAUTHENTICATED)
     join, = grpc(world, {"call": "sluice.admin.v1.JoinService/Join", "request": {
-        "joinToken": "garbage", "nodeId": "x", "csrPem": "x"}}, token="")
+        "join_token": "garbage", "node_id": "x", "csr_pem": "x"}}, token="")
     assert join["error"]["code"] in (INVALID_ARGUMENT, 7, UNAUTHENTICATED)
 
 

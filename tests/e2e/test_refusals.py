@@ -195,8 +195,8 @@ def test_an_application_that_was_deleted_is_refused(world):
     world.call("ApplicationService/DeleteApplication", name=app, cascade=True)
     world.settle()
     status, _, body = handshake(url, token)
-    # Its tokens were revoked with it; a proxy that hears of the application first says the other.
-    assert (status, body["code"]) in [(401, "900904"), (403, "900908")], body
+    # Its tokens are gone with it; a proxy that hears of the application first says the other.
+    assert (status, body["code"]) in [(401, "900901"), (403, "900908")], body
 
 
 def test_a_deprecated_api_still_serves_and_a_prototype_is_open(world):

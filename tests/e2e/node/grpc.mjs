@@ -1,4 +1,5 @@
-// A gRPC client that knows no .proto of Sluice: it asks the server's reflection for them. Its argument is
+// A gRPC client that knows no .proto of Sluice: it asks the server's reflection for them (fields are
+// then named as in the .proto, with underscores). Its argument is
 // a JSON object {address, ca, cert, key, token, plain, steps}; a step is {"list": true},
 // {"health": "SERVICE"} or {"call": "package.Service/Method", "request": {...}}. It prints one JSON array
 // with an answer for each step, {"ok": ...} or {"error": {code, message}}.
@@ -19,11 +20,14 @@ const credentials = options.plain
 const channel = { "grpc.ssl_target_name_override": "localhost", "grpc.default_authority": "localhost" };
 const deadline = () => new Date(Date.now() + 10000);
 
+// A service that both ends know beforehand: reflection itself, and health, which servers do not reflect.
+const known = (proto, name) =>
+  at(grpc.loadPackageDefinition(protoLoader.loadSync(join(HERE, proto), LOADING)), name);
 const at = (tree, path) => path.split(".").reduce((node, name) => node?.[name], tree);
 
 function reflect(request) {
-  const loaded = grpc.loadPackageDefinition(protoLoader.loadSync(join(HERE, "reflection.proto"), LOADING));
-  const client = new loaded.grpc.reflection.v1alpha.ServerReflection(options.address, credentials, channel);
+  const Reflection = known("reflection.proto", "grpc.reflection.v1alpha.ServerReflection");
+  const client = new Reflection(options.address, credentials, channel);
   return new Promise((resolve, reject) => {
     const stream = client.ServerReflectionInfo({ deadline: deadline() });
     stream.on("data", (answer) => {
@@ -55,9 +59,9 @@ async function serviceOf(name) {
   return at(grpc.loadPackageDefinition(definition), name);
 }
 
-async function call(path, request) {
+async function call(path, request, Known) {
   const [service, method] = path.split("/");
-  const Client = await serviceOf(service);
+  const Client = Known ?? (await serviceOf(service));
   const client = new Client(options.address, credentials, channel);
   const metadata = new grpc.Metadata();
   if (options.token) {
@@ -75,7 +79,8 @@ async function step(what) {
     return answer.listServicesResponse.service.map((service) => service.name);
   }
   if (what.health !== undefined) {
-    return call("grpc.health.v1.Health/Check", { service: what.health });
+    const health = known("health.proto", "grpc.health.v1.Health");
+    return call("grpc.health.v1.Health/Check", { service: what.health }, health);
   }
   return call(what.call, what.request ?? {});
 }
