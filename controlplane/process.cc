@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -49,6 +50,23 @@ std::vector<std::string> own_addresses(const Options& options) {
     }
   }
   return own;
+}
+
+// What clients may call the ports by, as far as we can know.
+std::vector<std::string> server_names(const Options& options) {
+  std::vector<std::string> names = pki::default_server_names();
+  std::vector<Address> ports = {options.http, options.grpc};
+  if (options.open) {
+    ports.push_back(*options.open);
+  }
+  for (const Address& address : ports) {
+    const bool known = address.ip == "0.0.0.0" || address.ip == "::" ||
+                       std::find(names.begin(), names.end(), address.ip) != names.end();
+    if (!known) {
+      names.push_back(address.ip);
+    }
+  }
+  return names;
 }
 
 std::vector<std::string> plaintext_warnings(const Options& options) {
@@ -136,8 +154,8 @@ absl::Status Process::open_data() {
   SLUICE_ASSIGN_OR_RETURN(store_, store::open_sqlite(std::move(sqlite)));
   SLUICE_ASSIGN_OR_RETURN(authority_,
                           pki::Authority::open(options_.data_dir + "/tls", system_wall()));
-  SLUICE_ASSIGN_OR_RETURN(
-      certificate_, authority_->server_certificate(pki::default_server_names(), system_wall()));
+  SLUICE_ASSIGN_OR_RETURN(certificate_,
+                          authority_->server_certificate(server_names(options_), system_wall()));
   return absl::OkStatus();
 }
 
@@ -306,8 +324,8 @@ void Process::add_metrics() {
 }
 
 absl::Status Process::reload() {
-  SLUICE_ASSIGN_OR_RETURN(
-      certificate_, authority_->server_certificate(pki::default_server_names(), system_wall()));
+  SLUICE_ASSIGN_OR_RETURN(certificate_,
+                          authority_->server_certificate(server_names(options_), system_wall()));
   SLUICE_ASSIGN_OR_RETURN(const std::shared_ptr<const net::TlsServerContext> tls, door_tls());
   if (tls != nullptr) {
     door_->set_tls(tls);
