@@ -194,8 +194,8 @@ void read_endpoints(const v1::Api& spec, CompiledApi& api, const Surroundings& a
     faults.add("spec.endpoints.tls",
                "concerns URLs that stand here, and there are none; an Upstream has its own tls");
   }
-  const bool serves = api.api.state == model::ApiState::kPublished ||
-                      api.api.state == model::ApiState::kPrototyped;
+  const bool serves =
+      api.api.state == model::ApiState::kPublished || api.api.state == model::ApiState::kPrototyped;
   if (serves && endpoints.production().empty() && endpoints.sandbox().empty()) {
     faults.add("spec.endpoints", "an API needs at least one endpoint to be served");
   }
@@ -264,9 +264,9 @@ void read_credential_places(const v1::Api& spec, model::Api& api, Faults& faults
     if (!known) {
       const std::vector<std::string> words = {"authorization", "subprotocol", "access_token",
                                               "apikey"};
-      faults.add(fmt::format("spec.credential_places[{}]", i),
-                 fmt::format("'{}' is not {}{}", left[i], one_of(words),
-                             did_you_mean(left[i], words)));
+      faults.add(
+          fmt::format("spec.credential_places[{}]", i),
+          fmt::format("'{}' is not {}{}", left[i], one_of(words), did_you_mean(left[i], words)));
     } else if (std::find(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(i), left[i]) !=
                left.begin() + static_cast<std::ptrdiff_t>(i)) {
       faults.add(fmt::format("spec.credential_places[{}]", i),

@@ -22,11 +22,10 @@ void read_address(const v1::Listener& spec, CompiledListener& listener,
   }
   const std::optional<IpAddress> ip = parse_ip(listener.address);
   if (!ip) {
-    faults.add("spec.address",
-               listener.address.empty()
-                   ? "an IP address is needed, e.g. 127.0.0.1 or ::"
-                   : fmt::format("'{}' is no IP address such as 127.0.0.1 or ::",
-                                 listener.address));
+    faults.add("spec.address", listener.address.empty()
+                                   ? "an IP address is needed, e.g. 127.0.0.1 or ::"
+                                   : fmt::format("'{}' is no IP address such as 127.0.0.1 or ::",
+                                                 listener.address));
     return;
   }
   if (!spec.has_tls() && !ip->is_loopback()) {
@@ -83,10 +82,9 @@ void read_limits(const v1::Listener& spec, CompiledListener& listener, Faults& f
   }
   listener.request_head_timeout = limits::kRequestHeadTimeout;
   if (spec.has_request_head_timeout()) {
-    listener.request_head_timeout =
-        read_duration(spec.request_head_timeout(),
-                      {milliseconds(1), limits::kTimeoutConfigurableMax},
-                      "spec.request_head_timeout", faults);
+    listener.request_head_timeout = read_duration(
+        spec.request_head_timeout(), {milliseconds(1), limits::kTimeoutConfigurableMax},
+        "spec.request_head_timeout", faults);
   }
 }
 

@@ -73,8 +73,8 @@ std::shared_ptr<CompiledPlan> build_plan(const v1::Plan& spec, Faults& faults,
   plan.messages = spec.messages();
   plan.bytes = spec.bytes();
   if (spec.has_per()) {
-    plan.per = read_duration(spec.per(), {seconds(1), std::chrono::hours(24 * 366)}, "spec.per",
-                             faults);
+    plan.per =
+        read_duration(spec.per(), {seconds(1), std::chrono::hours(24 * 366)}, "spec.per", faults);
   }
   read_action(spec.on_limit(), "spec.on_limit", plan.on_limit, faults);
   read_action(spec.on_limit_backend(), "spec.on_limit_backend", plan.on_limit_backend, faults);
@@ -82,8 +82,9 @@ std::shared_ptr<CompiledPlan> build_plan(const v1::Plan& spec, Faults& faults,
   const bool all_levels =
       compiled->for_subscription && compiled->for_application && compiled->for_api;
   if (name == kUnlimited && (!plan.unlimited() || !all_levels)) {
-    faults.add("spec", "Unlimited has no limit and stands for all levels; make a plan of another "
-                       "name");
+    faults.add("spec",
+               "Unlimited has no limit and stands for all levels; make a plan of another "
+               "name");
   }
   return faults.any() ? nullptr : compiled;
 }

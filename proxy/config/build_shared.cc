@@ -31,8 +31,8 @@ nanoseconds read_duration(const google::protobuf::Duration& value, const Duratio
   }
   if (read < rule.min || read > rule.max) {
     faults.add(std::string(field),
-               fmt::format("must be {} to {}{}", format_duration(rule.min), format_duration(rule.max),
-                           rule.zero ? ", or 0s" : ""));
+               fmt::format("must be {} to {}{}", format_duration(rule.min),
+                           format_duration(rule.max), rule.zero ? ", or 0s" : ""));
     return rule.min;
   }
   return read;
@@ -60,8 +60,7 @@ std::vector<CompiledFilter> read_filters(
       auto made = context.registry.make(spec.name(), spec.config(), context.shared);
       if (!made.ok()) {
         const bool unknown = absl::IsNotFound(made.status());
-        faults.add(field + (unknown ? ".name" : ".config"),
-                   std::string(message_of(made.status())));
+        faults.add(field + (unknown ? ".name" : ".config"), std::string(message_of(made.status())));
         continue;
       }
       compiled.factory = *std::move(made);
@@ -73,8 +72,8 @@ std::vector<CompiledFilter> read_filters(
 
 void check_group(const std::string& group, std::string_view field, Faults& faults) {
   if (!is_name(group)) {
-    faults.add(std::string(field), fmt::format("'{}' is no name of a gateway group: {}", group,
-                                               kNameRule));
+    faults.add(std::string(field),
+               fmt::format("'{}' is no name of a gateway group: {}", group, kNameRule));
   }
 }
 

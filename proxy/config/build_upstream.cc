@@ -48,8 +48,8 @@ constexpr Scheme kSchemes[] = {
 
 bool is_host_name(std::string_view host) {
   return !host.empty() && host.size() <= 253 && std::all_of(host.begin(), host.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           c == '-' || c == '.' || c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
   });
 }
 
@@ -99,12 +99,12 @@ bool leads_to(std::string_view own, std::string_view host, std::uint16_t port) {
   }
   const std::optional<IpAddress> theirs = parse_ip(host);
   const std::optional<IpAddress> ours = parse_ip(own_host);
-  const bool theirs_here = host == "localhost" ||
-                           (theirs && (theirs->is_loopback() || theirs->is_unspecified()));
-  const bool ours_here = own_host == "localhost" ||
-                         (ours && (ours->is_loopback() || ours->is_unspecified()));
-  return (theirs_here && ours_here) || (theirs && ours && (*theirs == *ours ||
-                                                            ours->is_unspecified()));
+  const bool theirs_here =
+      host == "localhost" || (theirs && (theirs->is_loopback() || theirs->is_unspecified()));
+  const bool ours_here =
+      own_host == "localhost" || (ours && (ours->is_loopback() || ours->is_unspecified()));
+  return (theirs_here && ours_here) ||
+         (theirs && ours && (*theirs == *ours || ours->is_unspecified()));
 }
 
 }  // namespace

@@ -267,9 +267,8 @@ CompileResult Compiler::finish() {
   next->refused_ = refused_now();
   result.changed = changed_now(*next);
   const bool same = result.changed.empty() && next->refused_ == base_->refused_ &&
-                    std::none_of(touched_.begin(), touched_.end(), [](const ResourceKey& key) {
-                      return key.kind == Kind::kSecret;
-                    });
+                    std::none_of(touched_.begin(), touched_.end(),
+                                 [](const ResourceKey& key) { return key.kind == Kind::kSecret; });
   result.snapshot = same ? base_ : std::move(next);
   return result;
 }
@@ -278,11 +277,13 @@ std::vector<model::Subject> Compiler::changed_now(const Snapshot& next) const {
   std::vector<model::Subject> changed;
   for (const ResourceKey& key : touched_) {
     const bool differs =
-        key.kind == Kind::kApi        ? next.find_api(key.name) != base_->find_api(key.name)
-        : key.kind == Kind::kListener ? next.find_listener(key.name) != base_->find_listener(key.name)
-        : key.kind == Kind::kUpstream ? next.find_upstream(key.name) != base_->find_upstream(key.name)
-        : key.kind == Kind::kPlan     ? next.find_plan(key.name) != base_->find_plan(key.name)
-                                      : false;
+        key.kind == Kind::kApi ? next.find_api(key.name) != base_->find_api(key.name)
+        : key.kind == Kind::kListener
+            ? next.find_listener(key.name) != base_->find_listener(key.name)
+        : key.kind == Kind::kUpstream
+            ? next.find_upstream(key.name) != base_->find_upstream(key.name)
+        : key.kind == Kind::kPlan ? next.find_plan(key.name) != base_->find_plan(key.name)
+                                  : false;
     if (differs) {
       changed.push_back({subject_kind(key.kind), key.name});
     }
@@ -307,10 +308,10 @@ std::shared_ptr<const std::map<ResourceKey, Refused>> Compiler::refused_now() co
     return a.first == b.first && a.second.upsert.has_value() == b.second.upsert.has_value() &&
            (!a.second.upsert || a.second.upsert->bytes == b.second.upsert->bytes);
   };
-  if (base_->refused_ == nullptr ? refused.empty()
-                                 : std::equal(refused.begin(), refused.end(),
-                                              base_->refused_->begin(), base_->refused_->end(),
-                                              same)) {
+  if (base_->refused_ == nullptr
+          ? refused.empty()
+          : std::equal(refused.begin(), refused.end(), base_->refused_->begin(),
+                       base_->refused_->end(), same)) {
     return base_->refused_;
   }
   return std::make_shared<const std::map<ResourceKey, Refused>>(std::move(refused));

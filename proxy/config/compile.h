@@ -1,5 +1,5 @@
-// From resources to a Snapshot, incrementally. The proxy runs it for each delta of discovery, and for
-// static files; the control plane runs the same before it accepts a change.
+// From resources to a Snapshot, incrementally. The proxy runs it for each delta of discovery, and
+// for static files; the control plane runs the same before it accepts a change.
 #pragma once
 
 #include <functional>
@@ -29,9 +29,9 @@ struct CompileContext {
   filter::SharedState& shared;  // outlives all snapshots' factories
   Mode mode = Mode::kPerResource;
 
-  // Whether a gateway group accepts link-local, metadata and `own_addresses` as endpoints. Null: none
-  // does. An API is asked for with each of its groups. A proxy under a control plane leaves that
-  // decision to it (always true).
+  // Whether a gateway group accepts link-local, metadata and `own_addresses` as endpoints. Null:
+  // none does. An API is asked for with each of its groups. A proxy under a control plane leaves
+  // that decision to it (always true).
   std::function<bool(std::string_view group)> allows_local;
   // HOST:PORT of the proxy's admin port or the control plane's ports: no endpoints.
   std::vector<std::string> own_addresses;
@@ -51,10 +51,10 @@ struct CompileResult {
   Delta recovered;
 };
 
-// Control thread. `base` null: Snapshot::empty(). The cost depends on the delta and on what uses the
-// changed Upstreams, not on the size of the base. Order within `delta` does not matter, but that of
-// two new APIs which claim the same path the first is taken. Removing something that is still used
-// is a fault, removing something that does not exist is not.
+// Control thread. `base` null: Snapshot::empty(). The cost depends on the delta and on what uses
+// the changed Upstreams, not on the size of the base. Order within `delta` does not matter, but
+// that of two new APIs which claim the same path the first is taken. Removing something that is
+// still used is a fault, removing something that does not exist is not.
 CompileResult compile(std::shared_ptr<const Snapshot> base, const Delta& delta,
                       const CompileContext& context);
 

@@ -38,8 +38,7 @@ void Compiler::upsert_api(Item& item) {
     return;
   }
   Faults faults(item.key.kind, item.key.name);
-  std::shared_ptr<CompiledApi> api =
-      build_api(spec, faults, item.key.name, old.get(), around());
+  std::shared_ptr<CompiledApi> api = build_api(spec, faults, item.key.name, old.get(), around());
   if (api == nullptr) {
     return refuse(item, faults);
   }
@@ -160,9 +159,8 @@ void Compiler::renew_clusters() {
 void Compiler::renew_chains() {
   const auto& old = base_->listeners_;
   const bool same = std::equal(
-      listeners_.begin(), listeners_.end(), old.begin(), old.end(), [](const auto& a, const auto& b) {
-        return a->name == b->name && a->chain == b->chain;
-      });
+      listeners_.begin(), listeners_.end(), old.begin(), old.end(),
+      [](const auto& a, const auto& b) { return a->name == b->name && a->chain == b->chain; });
   if (same) {
     return;
   }

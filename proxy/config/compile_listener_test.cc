@@ -40,16 +40,15 @@ TEST_F(CompileListener, FillsItsDefaults) {
 }
 
 TEST_F(CompileListener, NamesEveryFault) {
-  EXPECT_EQ(fields(put({listener("l", R"(
+  EXPECT_EQ(
+      fields(put({listener("l", R"(
       address: 'localhost' port: 65536 tls { secret: 'none' } trusted_hops: '10.0.0.1/8'
       trusted_hops: 'x' request_head_bytes_max: 10 request_head_timeout { }
       filters { name: 'nope' } filters { name: 'auth' } filters { name: 'auth' } group: '')")})),
-            (Strings{"Listener l: spec.port", "Listener l: spec.address",
-                     "Listener l: spec.tls.secret", "Listener l: spec.trusted_hops[0]",
-                     "Listener l: spec.trusted_hops[1]",
-                     "Listener l: spec.request_head_bytes_max",
-                     "Listener l: spec.request_head_timeout", "Listener l: spec.filters[0].name",
-                     "Listener l: spec.filters[2].name"}));
+      (Strings{"Listener l: spec.port", "Listener l: spec.address", "Listener l: spec.tls.secret",
+               "Listener l: spec.trusted_hops[0]", "Listener l: spec.trusted_hops[1]",
+               "Listener l: spec.request_head_bytes_max", "Listener l: spec.request_head_timeout",
+               "Listener l: spec.filters[0].name", "Listener l: spec.filters[2].name"}));
   EXPECT_EQ(fields(put({listener("l", "address: '::1' tls { }")})),
             Strings{"Listener l: spec.tls.secret"});
   EXPECT_EQ(fields(put({listener("l", "")})), Strings{"Listener l: spec.address"});
@@ -75,13 +74,15 @@ TEST_F(CompileListener, TakesTheAddressOfTheCommandLine) {
 }
 
 TEST_F(CompileListener, RefusesAnAddressThatAnotherOneHas) {
-  give({listener("a", "address: '127.0.0.1' port: 1"), listener("b", "address: '127.0.0.1' port: 2"),
+  give({listener("a", "address: '127.0.0.1' port: 1"),
+        listener("b", "address: '127.0.0.1' port: 2"),
         listener("c", "address: '127.0.0.1' port: 1 group: 'edge'"),
         listener("d", "address: '127.0.0.1'"), listener("e", "address: '127.0.0.1'")});
   EXPECT_EQ(fields(put({listener("f", "address: '::ffff:127.0.0.1' port: 2")})),
             Strings{"Listener f: spec.port"});
   // Addresses may change hands.
-  give({listener("a", "address: '127.0.0.1' port: 2"), listener("b", "address: '127.0.0.1' port: 1")});
+  give({listener("a", "address: '127.0.0.1' port: 2"),
+        listener("b", "address: '127.0.0.1' port: 1")});
   EXPECT_EQ(at("a").port, 2);
   // But not where the other's change is refused.
   const CompileResult result =
@@ -141,11 +142,13 @@ TEST_F(CompileListener, GivesAnApiItsOwnChainOnEachListener) {
   EXPECT_EQ(own->chain_for(at("two"))->entries()[0].factory, at("two").filters[0].factory);
 
   // An edit of the API that leaves its settings keeps their factory.
-  give({api("own", published("/o", "1", "filters { name: 'throttling' } close_codes: 'standard'"))});
+  give(
+      {api("own", published("/o", "1", "filters { name: 'throttling' } close_codes: 'standard'"))});
   EXPECT_EQ(snapshot->find_api("own")->filters[0].factory, own->filters[0].factory);
 
   // An edited, a new and a removed listener concern only the API with a chain of its own.
-  const CompileResult edited = put({listener("one", "address: '127.0.0.1' port: 1 " + filters("b"))});
+  const CompileResult edited =
+      put({listener("one", "address: '127.0.0.1' port: 1 " + filters("b"))});
   EXPECT_EQ(changed(edited), (Strings{"api own", "listener one"}));
   EXPECT_EQ(snapshot->find_api("own")->chain_for(at("one"))->entries()[0].factory,
             at("one").filters[0].factory);
@@ -168,7 +171,8 @@ TEST_F(CompileListener, VerifiesByTheSameTrustWhereTheAuthoritiesAreTheSame) {
   spec.mutable_tls()->set_ca(ca);
   spec.mutable_tls()->set_server_name("inner.example");
   const std::string bytes = spec.SerializeAsString();
-  give({{Kind::kUpstream, "u", "1", bytes}, {Kind::kUpstream, "v", "1", bytes},
+  give({{Kind::kUpstream, "u", "1", bytes},
+        {Kind::kUpstream, "v", "1", bytes},
         testing::upstream("w", "endpoints: 'https://x/'"),
         testing::upstream("x", "endpoints: 'wss://y/'"),
         testing::upstream("y", "endpoints: 'ws://y/'")});
@@ -180,7 +184,8 @@ TEST_F(CompileListener, VerifiesByTheSameTrustWhereTheAuthoritiesAreTheSame) {
   EXPECT_NE(cluster("w")->tls, cluster("u")->tls);
   EXPECT_EQ(cluster("w")->tls, cluster("x")->tls);
   EXPECT_EQ(cluster("y")->tls, nullptr);
-  EXPECT_EQ(fields(put({testing::upstream("z", "endpoints: 'ws://y/' tls { ca: 'no PEM' server_name: '*' }")})),
+  EXPECT_EQ(fields(put({testing::upstream(
+                "z", "endpoints: 'ws://y/' tls { ca: 'no PEM' server_name: '*' }")})),
             (Strings{"Upstream z: spec.tls.server_name", "Upstream z: spec.tls.ca"}));
 }
 

@@ -1,5 +1,5 @@
-// Random deltas, applied one after the other, give what compiling the outcome at once gives; and the
-// cost of a change does not grow with what it does not concern.
+// Random deltas, applied one after the other, give what compiling the outcome at once gives; and
+// the cost of a change does not grow with what it does not concern.
 #include <malloc.h>
 
 #include <ctime>
@@ -23,9 +23,8 @@ Resource random_resource(Rng& rng) {
   const std::string port = std::to_string(1 + rng.below(3));
   switch (rng.below(8)) {
     case 0:
-      return testing::upstream(
-          "u" + n, pick(rng, {"endpoints: 'ws://a/'", "endpoints: 'ws://b/'", "",
-                              "endpoints: 'ws://169.254.1.1/'"}));
+      return testing::upstream("u" + n, pick(rng, {"endpoints: 'ws://a/'", "endpoints: 'ws://b/'",
+                                                   "", "endpoints: 'ws://169.254.1.1/'"}));
     case 1:
       return testing::plan("p" + n, pick(rng, {"messages: 1", "messages: 2", "on_limit: 'x'",
                                                "levels: 'api'", "levels: 'subscription'"}));
@@ -36,8 +35,8 @@ Resource random_resource(Rng& rng) {
     default:
       break;
   }
-  std::string spec = published("/c" + std::to_string(rng.below(3)),
-                               "v" + std::to_string(rng.below(3)));
+  std::string spec =
+      published("/c" + std::to_string(rng.below(3)), "v" + std::to_string(rng.below(3)));
   spec += pick(rng, {"", "", "default_version: true ", "state: RETIRED ", "state: CREATED "});
   spec += pick(rng, {"", "plans: 'p1' ", "api_plan: 'p2' ", "plans: 'p3' api_plan: 'p0' "});
   spec += pick(rng, {"", "endpoints { sandbox: 'upstream:u1' } ",

@@ -37,15 +37,15 @@ TEST_F(Compile, FillsAnApiWithItsDefaults) {
 }
 
 TEST_F(Compile, ReadsEveryFieldOfAnApi) {
-  give({plan("Tiny", "messages: 1"),
-        api("echo", published("/echo", "v1", R"(
+  give({plan("Tiny", "messages: 1"), api("echo", published("/echo", "v1", R"(
       api_plan: 'Tiny' allowed_origins: 'https://a.example' allowed_origins: 'null'
       refuse_by: 'close' close_codes: 'standard' throttle_notice: 'slow down {seconds}'
       credential_places: 'apikey' credential_places: 'authorization'
       limits { message_bytes_max: 10 ping_interval { } idle_timeout { seconds: 5 }
                age_max { seconds: 60 } }
       groups: 'edge' plans: 'Tiny'
-      endpoints { sandbox: 'http://[::1]:9101/base/' sandbox: 'ws://other' })"))});
+      endpoints { sandbox: 'http://[::1]:9101/base/' sandbox: 'ws://other'
+      })"))});
   const CompiledApi& compiled = *snapshot->find_api("echo");
   EXPECT_EQ(compiled.api.state, model::ApiState::kPublished);
   EXPECT_EQ(compiled.api.plans, (Strings{"Unlimited", "Tiny"}));
@@ -80,17 +80,17 @@ TEST_F(Compile, NamesEveryFaultOfAnApi) {
       filters { name: 'cache' } filters { name: 'auth' config { fields {
           key: 'bad' value { bool_value: true } } } }
       groups: '-x')")});
-  EXPECT_EQ(fields(result),
-            (Strings{"Api bad: spec.groups[0]", "Api bad: spec.context", "Api bad: spec.version",
-                     "Api bad: spec.type", "Api bad: spec.endpoints.production[0]",
-                     "Api bad: spec.endpoints.production[1]",
-                     "Api bad: spec.endpoints.production[2]",
-                     "Api bad: spec.endpoints.production[3]", "Api bad: spec.endpoints.sandbox[0]",
-                     "Api bad: spec.plans[0]", "Api bad: spec.api_plan",
-                     "Api bad: spec.allowed_origins[0]", "Api bad: spec.allowed_origins[1]",
-                     "Api bad: spec.refuse_by", "Api bad: spec.close_codes",
-                     "Api bad: spec.credential_places[0]", "Api bad: spec.limits.idle_timeout",
-                     "Api bad: spec.filters[0].name", "Api bad: spec.filters[1].config"}))
+  EXPECT_EQ(
+      fields(result),
+      (Strings{"Api bad: spec.groups[0]", "Api bad: spec.context", "Api bad: spec.version",
+               "Api bad: spec.type", "Api bad: spec.endpoints.production[0]",
+               "Api bad: spec.endpoints.production[1]", "Api bad: spec.endpoints.production[2]",
+               "Api bad: spec.endpoints.production[3]", "Api bad: spec.endpoints.sandbox[0]",
+               "Api bad: spec.plans[0]", "Api bad: spec.api_plan",
+               "Api bad: spec.allowed_origins[0]", "Api bad: spec.allowed_origins[1]",
+               "Api bad: spec.refuse_by", "Api bad: spec.close_codes",
+               "Api bad: spec.credential_places[0]", "Api bad: spec.limits.idle_timeout",
+               "Api bad: spec.filters[0].name", "Api bad: spec.filters[1].config"}))
       << text(result.faults);
   EXPECT_TRUE(result.changed.empty());
   EXPECT_EQ(snapshot->find_api("bad"), nullptr);
@@ -171,7 +171,8 @@ TEST_F(Compile, ChecksLocalEndpointsOfUpstreamsWhereTheyAreUsed) {
 }
 
 TEST_F(Compile, RoutesByLongestClaimThenVersionThenDefault) {
-  give({api("v1", published("/echo", "v1.0")), api("v2", published("/echo", "v2", "default_version: true")),
+  give({api("v1", published("/echo", "v1.0")),
+        api("v2", published("/echo", "v2", "default_version: true")),
         api("deep", published("/echo/deep", "v1")), api("t", published("/{version}/shop", "v1")),
         api("td", published("/x/{version}/y", "v9", "default_version: true")),
         api("blocked", published("/b", "v1", "state: BLOCKED"))});
@@ -221,8 +222,7 @@ TEST_F(Compile, LetsPathsChangeHandsWithinOneDelta) {
   give({api("b", published("/a", "v2", "default_version: true")), api("a", published("/a", "v1"))});
   EXPECT_EQ(route("/a"), "b ");
   EXPECT_EQ(route("/a/v1"), "a ");
-  const CompileResult moved =
-      apply({{api("c", published("/a", "v1"))}, {{Kind::kApi, "a"}}});
+  const CompileResult moved = apply({{api("c", published("/a", "v1"))}, {{Kind::kApi, "a"}}});
   EXPECT_TRUE(moved.faults.empty()) << text(moved.faults);
   EXPECT_EQ(route("/a/v1"), "c ");
 }
@@ -233,8 +233,8 @@ TEST_F(Compile, TakesBackWhatDependsOnARefusedChange) {
   const CompileResult result =
       put({api("b", published("/a", "v2", "default_version: true")),
            api("a", published("/a", "v1", "endpoints { production: 'nonsense' }"))});
-  EXPECT_EQ(fields(result), (Strings{"Api b: spec.default_version",
-                                     "Api a: spec.endpoints.production[1]"}));
+  EXPECT_EQ(fields(result),
+            (Strings{"Api b: spec.default_version", "Api a: spec.endpoints.production[1]"}));
   EXPECT_TRUE(result.changed.empty());
   EXPECT_EQ(route("/a"), "a ");
   EXPECT_EQ(route("/a/v2"), "b ");
@@ -244,8 +244,8 @@ TEST_F(Compile, EvictsATakerWhenTheGiverIsRefused) {
   give({api("a", published("/a", "v1", "default_version: true")), api("b", published("/a", "v2")),
         api("z", published("/z", "v1", "default_version: true"))});
   // a leaves /a for /z, which z still holds: a is refused after b has taken /a.
-  const CompileResult result = put({api("b", published("/a", "v2", "default_version: true")),
-                                    api("a", published("/z", "v1"))});
+  const CompileResult result = put(
+      {api("b", published("/a", "v2", "default_version: true")), api("a", published("/z", "v1"))});
   EXPECT_EQ(result.faults.size(), 2u) << text(result.faults);
   EXPECT_EQ(route("/a"), "a ");
   EXPECT_EQ(route("/a/v1"), "a ");
@@ -255,11 +255,10 @@ TEST_F(Compile, EvictsATakerWhenTheGiverIsRefused) {
 
 TEST_F(Compile, AppliesTheGoodOnesAndKeepsTheOldSelfOfTheBad) {
   give({api("a", published("/a", "v1")), plan("Tiny", "messages: 1")});
-  const CompileResult result =
-      put({plan("Tiny", "messages: 2 on_limit: 'explode'"), plan("Big", "messages: 9"),
-           api("a", "context: 'a'")});
-  EXPECT_EQ(fields(result), (Strings{"Plan Tiny: spec.on_limit", "Api a: spec.context",
-                                     "Api a: spec.version"}));
+  const CompileResult result = put({plan("Tiny", "messages: 2 on_limit: 'explode'"),
+                                    plan("Big", "messages: 9"), api("a", "context: 'a'")});
+  EXPECT_EQ(fields(result),
+            (Strings{"Plan Tiny: spec.on_limit", "Api a: spec.context", "Api a: spec.version"}));
   EXPECT_EQ(changed(result), Strings{"plan Big"});
   EXPECT_EQ(snapshot->find_plan("Tiny")->messages, 1u);
   EXPECT_EQ(route("/a/v1"), "a ");
@@ -276,14 +275,13 @@ TEST_F(Compile, ChangesNothingAtAllWhenAskedForAllOrNothing) {
 }
 
 TEST_F(Compile, RefusesBytesNamesAndKindsThatAreNone) {
-  const CompileResult result =
-      apply({{{Kind::kApi, "a", "1", "\xff"},
-              {Kind::kPlan, "", "1", ""},
-              {Kind::kPlan, "a/b", "1", ""},
-              {Kind::kToken, "t", "1", ""},
-              plan("twice", "messages: 1"),
-              plan("twice", "messages: 2")},
-             {}});
+  const CompileResult result = apply({{{Kind::kApi, "a", "1", "\xff"},
+                                       {Kind::kPlan, "", "1", ""},
+                                       {Kind::kPlan, "a/b", "1", ""},
+                                       {Kind::kToken, "t", "1", ""},
+                                       plan("twice", "messages: 1"),
+                                       plan("twice", "messages: 2")},
+                                      {}});
   EXPECT_EQ(result.faults.size(), 5u) << text(result.faults);
   EXPECT_EQ(snapshot->find_plan("twice")->messages, 1u);
 }
@@ -308,8 +306,9 @@ TEST_F(Compile, ReportsOnlyWhatReallyChanged) {
 
 TEST_F(Compile, GivesRoutesTheNewClusterOfAnEditedUpstream) {
   give({upstream("u", "endpoints: 'ws://u/'"),
-        api("b", "context: '/b' version: '1' state: PUBLISHED plans: 'Unlimited' "
-                 "endpoints { production: 'upstream:u' sandbox: 'upstream:u' }")});
+        api("b",
+            "context: '/b' version: '1' state: PUBLISHED plans: 'Unlimited' "
+            "endpoints { production: 'upstream:u' sandbox: 'upstream:u' }")});
   give({upstream("u", "endpoints: 'ws://w/' connect_timeout { seconds: 1 }")});
   const auto match = snapshot->route("/b/1");
   EXPECT_EQ(match.api, snapshot->find_api("b"));
@@ -324,8 +323,8 @@ TEST_F(Compile, RefusesToRemoveWhatIsUsed) {
         plan("Q", "messages: 1"), listener("wss", "address: '::' port: 8099 tls { secret: 's' }"),
         api("a", published("/a", "v1", "plans: 'P' api_plan: 'Q'")),
         api("b", "context: '/b' version: '1' endpoints { production: 'upstream:u' }")});
-  const Delta all = {{}, {{Kind::kSecret, "s"}, {Kind::kUpstream, "u"}, {Kind::kPlan, "P"},
-                          {Kind::kPlan, "Q"}}};
+  const Delta all = {
+      {}, {{Kind::kSecret, "s"}, {Kind::kUpstream, "u"}, {Kind::kPlan, "P"}, {Kind::kPlan, "Q"}}};
   const CompileResult result = apply(all);
   EXPECT_EQ(result.faults.size(), 4u);
   EXPECT_EQ(result.faults[1].text(), "Upstream u: is used by Api b");
@@ -340,7 +339,8 @@ TEST_F(Compile, RefusesToRemoveWhatIsUsed) {
 }
 
 TEST_F(Compile, TriesRefusedResourcesAgainWhenWhatTheyNeedComes) {
-  const auto waiting = api("b", "context: '/b' version: '1' endpoints { production: 'upstream:u' }");
+  const auto waiting =
+      api("b", "context: '/b' version: '1' endpoints { production: 'upstream:u' }");
   EXPECT_EQ(fields(put({waiting})), Strings{"Api b: spec.endpoints.production[0]"});
   EXPECT_EQ(snapshot->refused(), (std::vector<ResourceKey>{{Kind::kApi, "b"}}));
   const CompileResult other = put({plan("P", "")});

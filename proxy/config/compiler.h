@@ -1,6 +1,9 @@
 // One run of compile(). For compile*.cc only.
 #pragma once
 
+#include <fmt/format.h>
+
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <map>
 #include <memory>
 #include <set>
@@ -8,10 +11,6 @@
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include <fmt/format.h>
-
-#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "proxy/config/build.h"
 #include "proxy/config/compile.h"
@@ -85,8 +84,8 @@ class Compiler {
   void restore(ApiChange& change);
   void replace_api(std::shared_ptr<const CompiledApi> fresh);
 
-  // Who uses what: 'p' a plan for subscriptions, 'a' a plan for the API, 'u' an upstream, 'f' filters
-  // (target empty).
+  // Who uses what: 'p' a plan for subscriptions, 'a' a plan for the API, 'u' an upstream, 'f'
+  // filters (target empty).
   static std::set<std::string> uses_of(const CompiledApi* api);
   void index(const CompiledApi* old, const CompiledApi* now);
   std::vector<std::string> users(char what, std::string_view target) const;

@@ -1,5 +1,5 @@
-// The plans that exist before anybody makes one (behaviour.md, "Default plans"): put into the store at
-// the control plane's first start, and known to static files.
+// The plans that exist before anybody makes one (behaviour.md, "Default plans"): put into the store
+// at the control plane's first start, and known to static files.
 #pragma once
 
 #include <string>

@@ -123,8 +123,7 @@ struct SameHash {
 };
 
 struct TokenShard {
-  explicit TokenShard(std::uint64_t seed)
-      : index(0, HashOf{&entries, seed}, SameHash{&entries}) {}
+  explicit TokenShard(std::uint64_t seed) : index(0, HashOf{&entries, seed}, SameHash{&entries}) {}
 
   mutable std::mutex mutex;
   Entries entries;
@@ -352,8 +351,8 @@ std::shared_ptr<const model::Token> Directory::Impl::token_at(const TokenShard& 
   token->application = entry.application->name;
   token->expires = Wall(nanoseconds(entry.expires_ns));
   token->revoked = (entry.flags & Entry::kRevoked) != 0;
-  token->key_type = (entry.flags & Entry::kSandbox) != 0 ? model::KeyType::kSandbox
-                                                         : model::KeyType::kProduction;
+  token->key_type =
+      (entry.flags & Entry::kSandbox) != 0 ? model::KeyType::kSandbox : model::KeyType::kProduction;
   if (entry.details != nullptr) {
     token->scopes = entry.details->scopes;
     token->credential = entry.details->credential;
@@ -397,8 +396,7 @@ std::optional<model::Identity> Directory::find(const Sha256& hash) {
   return identity;
 }
 
-std::optional<std::shared_ptr<const model::Token>> Directory::find_token(
-    const Sha256& hash) const {
+std::optional<std::shared_ptr<const model::Token>> Directory::find_token(const Sha256& hash) const {
   const TokenShard& shard = impl_->shard_of(hash);
   const std::lock_guard lock(shard.mutex);
   const std::uint32_t at = shard.find(hash);
@@ -554,9 +552,8 @@ Directory::Evicted Directory::take_evicted() {
     shard.evicted.clear();
   }
   std::sort(evicted.applications.begin(), evicted.applications.end());
-  evicted.applications.erase(
-      std::unique(evicted.applications.begin(), evicted.applications.end()),
-      evicted.applications.end());
+  evicted.applications.erase(std::unique(evicted.applications.begin(), evicted.applications.end()),
+                             evicted.applications.end());
   return evicted;
 }
 

@@ -32,12 +32,13 @@ class Directory {
   Directory(const Directory&) = delete;
   Directory& operator=(const Directory&) = delete;
 
-  // What is known of the token. Nothing: not heard of it, or of its application. An Identity without
-  // a token: there is none. Without grants: its application does not exist. Counts as use.
+  // What is known of the token. Nothing: not heard of it, or of its application. An Identity
+  // without a token: there is none. Without grants: its application does not exist. Counts as use.
   std::optional<model::Identity> find(const Sha256& hash);
   // The token alone, whether or not its application is known; null in `optional`: known absent.
   std::optional<std::shared_ptr<const model::Token>> find_token(const Sha256& hash) const;
-  std::optional<std::shared_ptr<const model::Grants>> find_grants(std::string_view application) const;
+  std::optional<std::shared_ptr<const model::Grants>> find_grants(
+      std::string_view application) const;
 
   // Each returns whether something that a live exchange may depend on changed (a first sight is a
   // change).

@@ -104,8 +104,8 @@ absl::StatusOr<model::Grants> to_model(const v1::Grants& grants) {
                                           subscription.application(), name));
     }
     SLUICE_RETURN_IF_ERROR(check_status(subscription, name));
-    out.subscriptions.push_back({name, subscription.api(), subscription.plan(),
-                                 to_model(subscription.status())});
+    out.subscriptions.push_back(
+        {name, subscription.api(), subscription.plan(), to_model(subscription.status())});
   }
   std::sort(out.subscriptions.begin(), out.subscriptions.end(),
             [](const auto& a, const auto& b) { return a.api < b.api; });

@@ -31,8 +31,7 @@ bool IpAddress::is_link_local_or_metadata() const {
 std::optional<IpAddress> parse_ip(std::string_view text) {
   // inet_pton wants an end, and nothing longer is an address.
   char buffer[INET6_ADDRSTRLEN] = {};
-  if (text.empty() || text.size() >= sizeof buffer ||
-      text.find('\0') != std::string_view::npos) {
+  if (text.empty() || text.size() >= sizeof buffer || text.find('\0') != std::string_view::npos) {
     return std::nullopt;
   }
   std::memcpy(buffer, text.data(), text.size());

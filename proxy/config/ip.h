@@ -16,7 +16,7 @@ struct IpAddress {
   friend bool operator==(const IpAddress&, const IpAddress&) = default;
 
   bool is_v4() const;
-  bool is_loopback() const;    // 127.0.0.0/8, ::1
+  bool is_loopback() const;     // 127.0.0.0/8, ::1
   bool is_unspecified() const;  // 0.0.0.0, ::
   // 169.254.0.0/16 (cloud metadata services too), fe80::/10, and the metadata addresses
   // fd00:ec2::254 and 100.100.100.200.

@@ -137,9 +137,10 @@ absl::StatusOr<std::unique_ptr<LastGood>> LastGood::open(const std::string& data
     // Another process's file, and a disk that does not take writes, are not damage.
     if (code == SQLITE_BUSY || code == SQLITE_CANTOPEN || code == SQLITE_FULL ||
         code == SQLITE_READONLY || code == SQLITE_PERM) {
-      return unavailable(fmt::format("{} cannot be used: {}; is {} writable, not full, and no "
-                                     "other proxy's data directory?",
-                                     path, why, data_dir));
+      return unavailable(
+          fmt::format("{} cannot be used: {}; is {} writable, not full, and no "
+                      "other proxy's data directory?",
+                      path, why, data_dir));
     }
     log::warning("{} is set aside as {}.damaged and begun anew: {}", path, kFile, why);
     set_aside(path);
@@ -168,9 +169,10 @@ LastGood::~LastGood() {
 }
 
 absl::Status LastGood::error(const char* doing) const {
-  return unavailable(fmt::format("{}: cannot {}: {}; make room or give this program the right to "
-                                 "write there",
-                                 path_, doing, sqlite3_errmsg(db_)));
+  return unavailable(
+      fmt::format("{}: cannot {}: {}; make room or give this program the right to "
+                  "write there",
+                  path_, doing, sqlite3_errmsg(db_)));
 }
 
 absl::Status LastGood::save(const Delta& delta) {

@@ -16,8 +16,8 @@ namespace sluice::config {
 // One thread at a time. A crash at any moment leaves the state before or after a save.
 class LastGood {
  public:
-  // A damaged file is renamed to last-good.db.damaged (logged) and a new one begun. UNAVAILABLE, with
-  // the place and reason, only if no file can be had there at all.
+  // A damaged file is renamed to last-good.db.damaged (logged) and a new one begun. UNAVAILABLE,
+  // with the place and reason, only if no file can be had there at all.
   static absl::StatusOr<std::unique_ptr<LastGood>> open(const std::string& data_dir);
   ~LastGood();
 

@@ -50,9 +50,7 @@ std::string composed_name(const Manifest& manifest) {
 std::string name_fault(Manifest& manifest) {
   const std::string composed = composed_name(manifest);
   if (composed.empty()) {
-    return is_name(manifest.name)
-               ? ""
-               : fmt::format("name '{}': {}", manifest.name, kNameRule);
+    return is_name(manifest.name) ? "" : fmt::format("name '{}': {}", manifest.name, kNameRule);
   }
   if (manifest.name.empty()) {
     manifest.name = composed;
@@ -89,9 +87,8 @@ bool check_keys(const YAML::Node& document, FileFaults& faults) {
   for (const auto& entry : document) {
     const std::string key = entry.first.IsScalar() ? entry.first.Scalar() : "";
     if (std::find(kDocumentKeys.begin(), kDocumentKeys.end(), key) == kDocumentKeys.end()) {
-      faults.add(line_of(entry.first),
-                 fmt::format("'{}' is not {}{}", key, one_of(kDocumentKeys),
-                             did_you_mean(key, kDocumentKeys)));
+      faults.add(line_of(entry.first), fmt::format("'{}' is not {}{}", key, one_of(kDocumentKeys),
+                                                   did_you_mean(key, kDocumentKeys)));
     } else if (!seen.insert(key).second) {
       faults.add(line_of(entry.first), fmt::format("{} stands twice", key));
     }
@@ -142,7 +139,8 @@ void read_document(const YAML::Node& document, std::vector<Manifest>& out, FileF
   head = fmt::format("{} {}: ", manifest.kind, manifest.name);  // a composed name is known now
   const auto [first, added] = faults.seen.emplace(head, manifest.line);
   if (!added) {
-    return faults.add(manifest.line, fmt::format("{}stands in line {} already", head, first->second));
+    return faults.add(manifest.line,
+                      fmt::format("{}stands in line {} already", head, first->second));
   }
   out.push_back(std::move(manifest));
 }

@@ -33,13 +33,13 @@ const std::vector<std::string>& manifest_kinds();
 // The message of a kind's spec; null for a kind that does not exist.
 const google::protobuf::Descriptor* spec_descriptor(std::string_view kind);
 
-// `file` is for messages. INVALID_ARGUMENT lists every fault with FILE:LINE: broken YAML, a key that
-// stands twice, a kind that does not exist (the kinds are listed), a name that is none.
+// `file` is for messages. INVALID_ARGUMENT lists every fault with FILE:LINE: broken YAML, a key
+// that stands twice, a kind that does not exist (the kinds are listed), a name that is none.
 absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std::string_view file);
 // Puts the content of FILE in place of the texts that may stand in a file of their own and are
-// written as "@FILE" (relative to the resource file): a Secret's certificate_pem and private_key_pem,
-// a User's password (without its line end), and ca of an Upstream's or Api's tls. INVALID_ARGUMENT
-// lists what cannot be read.
+// written as "@FILE" (relative to the resource file): a Secret's certificate_pem and
+// private_key_pem, a User's password (without its line end), and ca of an Upstream's or Api's tls.
+// INVALID_ARGUMENT lists what cannot be read.
 absl::Status read_references(std::vector<Manifest>& manifests);
 
 // load_manifests and read_references. NOT_FOUND or UNAVAILABLE if the file cannot be read.

@@ -22,8 +22,8 @@ struct Reference {
 
 const std::vector<Reference>& references() {
   static const std::vector<Reference> all = {
-      {"Secret", {"certificate_pem"}},  {"Secret", {"private_key_pem"}},
-      {"User", {"password"}, true},     {"Upstream", {"tls", "ca"}},
+      {"Secret", {"certificate_pem"}},     {"Secret", {"private_key_pem"}},
+      {"User", {"password"}, true},        {"Upstream", {"tls", "ca"}},
       {"Api", {"endpoints", "tls", "ca"}},
   };
   return all;
@@ -88,7 +88,8 @@ absl::Status read_references(std::vector<Manifest>& manifests) {
       value->set_string_value(*std::move(content));
     }
   }
-  return faults.empty() ? absl::OkStatus() : invalid_argument(fmt::format("{}", fmt::join(faults, "\n")));
+  return faults.empty() ? absl::OkStatus()
+                        : invalid_argument(fmt::format("{}", fmt::join(faults, "\n")));
 }
 
 absl::StatusOr<std::vector<Manifest>> load_manifest_file(const std::string& path) {

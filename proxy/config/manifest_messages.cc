@@ -113,8 +113,7 @@ void Decoder::message(const Struct& fields, const std::string& path, Message& ou
       fault(field_path, guess.empty() ? fmt::format("there is no such field; there are {}",
                                                     fmt::join(names, ", "))
                                       : "there is no such field" + guess);
-    } else if (value.kind_case() != Value::kNullValue &&
-               value.kind_case() != Value::KIND_NOT_SET) {
+    } else if (value.kind_case() != Value::kNullValue && value.kind_case() != Value::KIND_NOT_SET) {
       field(known, value, field_path, out);
     }
   }
@@ -139,8 +138,8 @@ void Decoder::integer(const FieldDescriptor* field, const Value& value, const st
   const std::optional<Int> number = as_integer<Int>(value);
   if (!number) {
     return fault(path, fmt::format("a whole number from {} to {} is needed, not {}",
-                                   std::numeric_limits<Int>::min(),
-                                   std::numeric_limits<Int>::max(), shown(value)));
+                                   std::numeric_limits<Int>::min(), std::numeric_limits<Int>::max(),
+                                   shown(value)));
   }
   const Reflection* set = out.GetReflection();
   const bool many = field->is_repeated();
@@ -161,7 +160,8 @@ void Decoder::single(const FieldDescriptor* field, const Value& value, const std
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_STRING:
       if (value.kind_case() != Value::kStringValue) {
-        return fault(path, fmt::format("a text is needed, not {}; give it in quotes", shown(value)));
+        return fault(path,
+                     fmt::format("a text is needed, not {}; give it in quotes", shown(value)));
       }
       field->is_repeated() ? set->AddString(&out, field, value.string_value())
                            : set->SetString(&out, field, value.string_value());
@@ -225,8 +225,8 @@ void Decoder::sub_message(const FieldDescriptor* field, const Value& value, cons
   }
   if (auto* time = dynamic_cast<google::protobuf::Timestamp*>(sub)) {
     if (!google::protobuf::util::TimeUtil::FromString(value.string_value(), time)) {
-      fault(path, fmt::format("a time such as 2027-01-31T12:00:00Z is needed, not {}",
-                              shown(value)));
+      fault(path,
+            fmt::format("a time such as 2027-01-31T12:00:00Z is needed, not {}", shown(value)));
     }
     return;
   }
@@ -292,20 +292,26 @@ void encode_field(const Message& message, const FieldDescriptor* field, int inde
                       : get->GetInt64(message, field));
       break;
     case FieldDescriptor::CPPTYPE_UINT32:
-      set_integer(out, many ? get->GetRepeatedUInt32(message, field, index)
-                            : get->GetUInt32(message, field), false);
+      set_integer(
+          out,
+          many ? get->GetRepeatedUInt32(message, field, index) : get->GetUInt32(message, field),
+          false);
       break;
     case FieldDescriptor::CPPTYPE_UINT64:
-      set_integer(out, many ? get->GetRepeatedUInt64(message, field, index)
-                            : get->GetUInt64(message, field), false);
+      set_integer(
+          out,
+          many ? get->GetRepeatedUInt64(message, field, index) : get->GetUInt64(message, field),
+          false);
       break;
     case FieldDescriptor::CPPTYPE_ENUM:
-      out.set_string_value((many ? get->GetRepeatedEnum(message, field, index)
-                                 : get->GetEnum(message, field))->name());
+      out.set_string_value(
+          (many ? get->GetRepeatedEnum(message, field, index) : get->GetEnum(message, field))
+              ->name());
       break;
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      encode_message(many ? get->GetRepeatedMessage(message, field, index)
-                          : get->GetMessage(message, field), out);
+      encode_message(
+          many ? get->GetRepeatedMessage(message, field, index) : get->GetMessage(message, field),
+          out);
       break;
     default:
       break;
@@ -339,9 +345,8 @@ absl::StatusOr<std::unique_ptr<Message>> to_resource(const Manifest& manifest) {
                                         manifest.kind, one_of(manifest_kinds()),
                                         did_you_mean(manifest.kind, manifest_kinds())));
   }
-  std::unique_ptr<Message> message(google::protobuf::MessageFactory::generated_factory()
-                                       ->GetPrototype(descriptor)
-                                       ->New());
+  std::unique_ptr<Message> message(
+      google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
   Decoder decoder(manifest);
   decoder.message(manifest.spec, "spec", *message);
   if (!decoder.faults().empty()) {

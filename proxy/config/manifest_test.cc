@@ -58,7 +58,8 @@ TEST(Manifest, ReadsSeveralDocumentsAndSkipsEmptyOnes) {
 
 TEST(Manifest, ReadsJson) {
   const auto plan = typed<v1::Plan>(
-      R"({"kind": "Plan", "name": "P", "spec": {"messages": "5000", "onLimit": "drop", "per": "60s"}})");
+      R"({"kind": "Plan", "name": "P", 
+          "spec": {"messages": "5000", "onLimit": "drop", "per": "60s"}})");
   EXPECT_EQ(plan.messages(), 5000u);
   EXPECT_EQ(plan.on_limit(), "drop");
   EXPECT_EQ(plan.per().seconds(), 60);
@@ -151,16 +152,19 @@ TEST(Manifest, NamesEveryFieldThatDoesNotFit) {
   EXPECT_NE(type_fault("kind: Plan\nname: x\nspec: {messages: 1.5}"), "");
   EXPECT_NE(type_fault("kind: Plan\nname: x\nspec: {messages: many}"), "");
   EXPECT_NE(type_fault("kind: Plan\nname: x\nspec: {messages: [1]}"), "");
-  EXPECT_EQ(type_fault("kind: Plan\nname: x\nspec:\n  per: 60\n"),
-            "f.yaml:4: Plan x: spec.per: a duration such as 30s, 500ms, 5m or 1h is needed, not 60");
+  EXPECT_EQ(
+      type_fault("kind: Plan\nname: x\nspec:\n  per: 60\n"),
+      "f.yaml:4: Plan x: spec.per: a duration such as 30s, 500ms, 5m or 1h is needed, not 60");
   EXPECT_EQ(type_fault("kind: Api\nname: x\nspec:\n  plans: Gold\n"),
             "f.yaml:4: Api x: spec.plans: a list is needed, not 'Gold'");
-  EXPECT_EQ(type_fault("kind: Api\nname: x\nspec:\n  endpoints:\n    production:\n    - a\n    - {}\n"),
-            "f.yaml:7: Api x: spec.endpoints.production[1]: a text is needed, not a mapping; give "
-            "it in quotes");
-  EXPECT_EQ(type_fault("kind: Api\nname: x\nspec: {state: PUBLISH}"),
-            "f.yaml:3: Api x: spec.state: 'PUBLISH' is not CREATED, PROTOTYPED, PUBLISHED, BLOCKED, "
-            "DEPRECATED or RETIRED (did you mean PUBLISHED?)");
+  EXPECT_EQ(
+      type_fault("kind: Api\nname: x\nspec:\n  endpoints:\n    production:\n    - a\n    - {}\n"),
+      "f.yaml:7: Api x: spec.endpoints.production[1]: a text is needed, not a mapping; give "
+      "it in quotes");
+  EXPECT_EQ(
+      type_fault("kind: Api\nname: x\nspec: {state: PUBLISH}"),
+      "f.yaml:3: Api x: spec.state: 'PUBLISH' is not CREATED, PROTOTYPED, PUBLISHED, BLOCKED, "
+      "DEPRECATED or RETIRED (did you mean PUBLISHED?)");
   EXPECT_NE(type_fault("kind: Api\nname: x\nspec: {state: STATE_UNSPECIFIED}"), "");
   EXPECT_EQ(type_fault("kind: Api\nname: x\nspec: {default_version: yes}"),
             "f.yaml:3: Api x: spec.default_version: true or false is needed, not 'yes'");
@@ -214,8 +218,9 @@ spec:
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(**again, **message));
   // Texts that a block would change.
-  for (const char* awkward : {"a\nb", "a\n\n", "\na\n", " a\nb\n", "\ttab\n", "é\n", "", "# no", "a: b",
-                              "'", "- x", "@x", "1e5", "0x10", "null", "{", "\x01\n", "%", "x # y"}) {
+  for (const char* awkward :
+       {"a\nb", "a\n\n", "\na\n", " a\nb\n", "\ttab\n", "é\n", "", "# no", "a: b", "'", "- x", "@x",
+        "1e5", "0x10", "null", "{", "\x01\n", "%", "x # y"}) {
     v1::Plan plan;
     plan.set_description(awkward);
     const auto read = to_resource(one(to_yaml(to_manifest("Plan", "p", {}, plan))));

@@ -13,12 +13,9 @@ constexpr std::string_view kUrlPrefix = "type.googleapis.com/sluice.config.v1.";
 
 // By the order of Kind.
 constexpr std::array<std::string_view, 7> kUrls = {
-    "type.googleapis.com/sluice.config.v1.Secret",
-    "type.googleapis.com/sluice.config.v1.Upstream",
-    "type.googleapis.com/sluice.config.v1.Plan",
-    "type.googleapis.com/sluice.config.v1.Listener",
-    "type.googleapis.com/sluice.config.v1.Api",
-    "type.googleapis.com/sluice.config.v1.Token",
+    "type.googleapis.com/sluice.config.v1.Secret", "type.googleapis.com/sluice.config.v1.Upstream",
+    "type.googleapis.com/sluice.config.v1.Plan",   "type.googleapis.com/sluice.config.v1.Listener",
+    "type.googleapis.com/sluice.config.v1.Api",    "type.googleapis.com/sluice.config.v1.Token",
     "type.googleapis.com/sluice.config.v1.Grants",
 };
 

@@ -11,8 +11,8 @@
 
 namespace sluice::config {
 
-// In make-before-break order: what is referred to comes before what refers to it. kToken and kGrants
-// are identities: they go to the Directory and are not compiled.
+// In make-before-break order: what is referred to comes before what refers to it. kToken and
+// kGrants are identities: they go to the Directory and are not compiled.
 enum class Kind : std::uint8_t { kSecret, kUpstream, kPlan, kListener, kApi, kToken, kGrants };
 
 inline constexpr Kind kCompiledKinds[] = {Kind::kSecret, Kind::kUpstream, Kind::kPlan,
@@ -50,8 +50,8 @@ struct Delta {
   bool empty() const { return upserts.empty() && removals.empty(); }
 };
 
-// Why one resource was refused. `field` is a path such as spec.endpoints.production[0]; empty if the
-// whole resource is meant. `message` is for people.
+// Why one resource was refused. `field` is a path such as spec.endpoints.production[0]; empty if
+// the whole resource is meant. `message` is for people.
 struct Fault {
   Kind kind = Kind::kSecret;
   std::string name;

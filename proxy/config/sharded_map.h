@@ -1,5 +1,5 @@
-// A map from names to immutable values whose copies share structure: 256 immutable shards, so that a
-// changed copy costs its changed shards and 256 pointers, however large the map is.
+// A map from names to immutable values whose copies share structure: 256 immutable shards, so that
+// a changed copy costs its changed shards and 256 pointers, however large the map is.
 #pragma once
 
 #include <array>

@@ -37,9 +37,8 @@ RouteMatch Snapshot::route(std::string_view path) const {
   // No claim is longer than a context and a version, so that a long path costs no more look-ups.
   std::size_t ends[limits::kContextSegmentsMax + 2];
   std::size_t count = 0;
-  for (std::size_t i = 1; i <= path.size() && i <= limits::kContextBytesMax + 64 &&
-                          count < std::size(ends);
-       ++i) {
+  for (std::size_t i = 1;
+       i <= path.size() && i <= limits::kContextBytesMax + 64 && count < std::size(ends); ++i) {
     if (i == path.size() || path[i] == '/') {
       ends[count++] = i;
     }

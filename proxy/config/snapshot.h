@@ -21,7 +21,8 @@
 
 namespace sluice::config {
 
-// A filter's settings as compiled. The factory stays the same object for as long as the settings do.
+// A filter's settings as compiled. The factory stays the same object for as long as the settings
+// do.
 struct CompiledFilter {
   std::string name;
   std::string settings;  // canonical bytes, for comparison
@@ -126,8 +127,8 @@ struct Users {
   std::string_view key() const { return id; }
 };
 
-// A resource or removal that compile() refused; tried again with each later delta that is not empty,
-// until something newer for the same key comes.
+// A resource or removal that compile() refused; tried again with each later delta that is not
+// empty, until something newer for the same key comes.
 struct Refused {
   std::optional<Resource> upsert;  // none: a removal
 };

@@ -42,8 +42,8 @@ class Loader {
                                   manifest.name, field, message));
   }
   void warn(const Manifest& manifest, std::string_view field, std::string_view message) {
-    config_.warnings.push_back(fmt::format("{}{} {}: {}", manifest.place(field), manifest.kind,
-                                           manifest.name, message));
+    config_.warnings.push_back(
+        fmt::format("{}{} {}: {}", manifest.place(field), manifest.kind, manifest.name, message));
   }
 
   StaticConfig config_;
@@ -133,7 +133,8 @@ void Loader::check_subscription(const Entry<v1::Subscription>& entry) {
   }
   const auto api = apis_.find(entry.spec.api());
   if (api == apis_.end()) {
-    return fault(at, "spec.api", fmt::format("there is no Api '{}' in this file", entry.spec.api()));
+    return fault(at, "spec.api",
+                 fmt::format("there is no Api '{}' in this file", entry.spec.api()));
   }
   const auto& plans = api->second.spec.plans();
   if (std::find(plans.begin(), plans.end(), entry.spec.plan()) == plans.end()) {

@@ -26,8 +26,8 @@ struct StaticConfig {
 };
 
 // Kinds Listener, Upstream, Api, Plan, Application, Subscription, Token, Secret. INVALID_ARGUMENT
-// lists every fault, one a line. Subscriptions, applications and tokens are checked against what the
-// file holds; the rest is for compile() with Mode::kAllOrNothing.
+// lists every fault, one a line. Subscriptions, applications and tokens are checked against what
+// the file holds; the rest is for compile() with Mode::kAllOrNothing.
 absl::StatusOr<StaticConfig> load_static(std::string_view text, std::string_view file);
 absl::StatusOr<StaticConfig> load_static_file(const std::string& path);
 

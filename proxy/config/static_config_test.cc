@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "filters/all.h"
 #include "proxy/config/default_plans.h"
 #include "proxy/config/manifest.h"
 #include "proxy/config/testing.h"
@@ -32,7 +33,9 @@ kind: Subscription
 spec: {application: app, api: echo, plan: Gold}
 ---
 kind: Token
-spec: {sha256: 6E340B9CFFB37A989CA544E6BB780A2C78901D3FB33738768511A30617AFA01D, application: app, key_type: SANDBOX}
+spec:
+  {sha256: 6E340B9CFFB37A989CA544E6BB780A2C78901D3FB33738768511A30617AFA01D, application: app,
+   key_type: SANDBOX}
 )";
 
 class Static : public testing::CompileTest {
@@ -64,14 +67,16 @@ TEST_F(Static, MakesAWholeGateway) {
 }
 
 TEST_F(Static, SaysWhereACompileFaultStands) {
-  const auto loaded = load_static(std::string(kWhole) + "---\nkind: Api\nname: bad\nspec:\n"
-                                  "  context: /b\n  version: v1\n  endpoints:\n    sandbox:\n"
-                                  "    - ftp://x/\n", "s.yaml");
+  const auto loaded = load_static(std::string(kWhole) +
+                                      "---\nkind: Api\nname: bad\nspec:\n"
+                                      "  context: /b\n  version: v1\n  endpoints:\n    sandbox:\n"
+                                      "    - ftp://x/\n",
+                                  "s.yaml");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->warnings.size(), 1u);
   const CompileResult result = apply(loaded->delta);
   EXPECT_EQ(loaded->text(result.faults),
-            "s.yaml:31: Api bad: spec.endpoints.sandbox[0]: 'ftp://' is not ws://, wss://, http:// "
+            "s.yaml:33: Api bad: spec.endpoints.sandbox[0]: 'ftp://' is not ws://, wss://, http:// "
             "or https://");
   EXPECT_EQ(snapshot->find_api("echo"), nullptr);
 }
@@ -86,8 +91,8 @@ TEST_F(Static, ReadAgainRemovesWhatIsGone) {
   EXPECT_EQ(changed(apply(again->delta)), testing::Strings{"plan Extra"});
   EXPECT_EQ(snapshot->find_plan("Extra"), nullptr);
   // Where the file replaces a default plan and later does not, the default is back.
-  auto replaced = load_static(std::string(kWhole) + "---\nkind: Plan\nname: Gold\nspec: {messages: 7}\n",
-                              "s.yaml");
+  auto replaced = load_static(
+      std::string(kWhole) + "---\nkind: Plan\nname: Gold\nspec: {messages: 7}\n", "s.yaml");
   apply(replaced->delta);
   EXPECT_EQ(snapshot->find_plan("Gold")->messages, 7u);
   again = load_static(kWhole, "s.yaml");
@@ -101,33 +106,55 @@ TEST_F(Static, RefusesWhatDoesNotHoldTogether) {
             std::string::npos);
   const std::string whole = kWhole;
   EXPECT_EQ(fault(whole + "---\nkind: Subscription\nspec: {application: x, api: y, plan: Gold}\n"),
-            "s.yaml:25: Subscription x:y: spec.application: there is no Application 'x' in this "
-            "file\ns.yaml:25: Subscription x:y: spec.api: there is no Api 'y' in this file");
+            "s.yaml:27: Subscription x:y: spec.application: there is no Application 'x' in this "
+            "file\ns.yaml:27: Subscription x:y: spec.api: there is no Api 'y' in this file");
   EXPECT_EQ(fault(whole + "---\nkind: Application\nname: b\n---\nkind: Subscription\nspec: "
                           "{application: b, api: echo, plan: Silver}\n"),
-            "s.yaml:28: Subscription b:echo: spec.plan: 'Silver' is not one of the plans of Api "
+            "s.yaml:30: Subscription b:echo: spec.plan: 'Silver' is not one of the plans of Api "
             "echo (Gold)");
-  EXPECT_EQ(fault(whole + "---\nkind: Application\nname: b\nspec: {plan: Gold}\n"),
-            "s.yaml:26: Application b: spec.plan: Plan Gold is not for applications (its levels say)");
+  EXPECT_EQ(
+      fault(whole + "---\nkind: Application\nname: b\nspec: {plan: Gold}\n"),
+      "s.yaml:28: Application b: spec.plan: Plan Gold is not for applications (its levels say)");
   EXPECT_NE(fault(whole + "---\nkind: Application\nname: b\nspec: {plan: None}\n"), "");
   EXPECT_NE(fault(whole + "---\nkind: Token\nname: x\nspec: {application: app}\n"), "");
   EXPECT_NE(fault(whole + "---\nkind: Token\nspec: {sha256: abc, application: app}\n"), "");
   EXPECT_NE(fault(whole + "---\nkind: Token\nspec: {sha256: '" + std::string(64, 'a') +
-                  "', application: none}\n"), "");
-  EXPECT_NE(fault(whole + "---\nkind: Token\nspec: {sha256: "
+                  "', application: none}\n"),
+            "");
+  EXPECT_NE(fault(whole +
+                  "---\nkind: Token\nspec: {sha256: "
                   "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d, application: "
-                  "app}\n").find("stands twice"), std::string::npos);
+                  "app}\n")
+                .find("stands twice"),
+            std::string::npos);
 }
 
 TEST_F(Static, WarnsOfWhatServesNobody) {
-  auto loaded = load_static("kind: Api\nname: a\nspec: {context: /a, version: v1, groups: [x]}\n", "s.yaml");
+  auto loaded =
+      load_static("kind: Api\nname: a\nspec: {context: /a, version: v1, groups: [x]}\n", "s.yaml");
   ASSERT_TRUE(loaded.ok());
   EXPECT_EQ(loaded->warnings.size(), 3u);
   EXPECT_EQ(loaded->warnings[0],
             "s.yaml:1: Api a: is CREATED and answers 404; write `state: PUBLISHED` to serve it");
 }
 
-// ---- deploy/samples
+// ---- deploy/samples, compiled with the filters that programs have
+
+class Samples : public Static {
+ protected:
+  Samples() : real_context{real, shared, Mode::kAllOrNothing, {}, {}, {}} {
+    filters::add_all_to(real);
+  }
+
+  CompileResult compile_really(const Delta& delta) {
+    CompileResult result = compile(nullptr, delta, real_context);
+    snapshot = result.snapshot;
+    return result;
+  }
+
+  filter::FilterRegistry real;
+  CompileContext real_context;
+};
 
 std::vector<std::string> sample_files() {
   std::vector<std::string> files;
@@ -148,7 +175,7 @@ std::string content_of(const std::string& path) {
   return text;
 }
 
-TEST_F(Static, SampleOfEveryKindIsTrue) {
+TEST_F(Samples, OfEveryKindAreTrue) {
   std::set<std::string> kinds;
   Delta delta;
   for (const NamedPlan& named : default_plans()) {
@@ -179,15 +206,15 @@ TEST_F(Static, SampleOfEveryKindIsTrue) {
       EXPECT_EQ(kinds.count(kind), 1u) << "no sample of " << kind;
     }
   }
-  const CompileResult result = apply(delta);
+  const CompileResult result = compile_really(delta);
   EXPECT_TRUE(result.faults.empty()) << text(result.faults);
 }
 
-TEST_F(Static, SampleOfAStaticFileServesItsToken) {
+TEST_F(Samples, OfAStaticFileServesItsToken) {
   const auto loaded = load_static_file(std::string(SLUICE_SAMPLES) + "/static.yaml");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(loaded->warnings.empty());
-  const CompileResult result = apply(loaded->delta);
+  const CompileResult result = compile_really(loaded->delta);
   ASSERT_TRUE(result.faults.empty()) << loaded->text(result.faults);
   EXPECT_EQ(route("/echowebsocket/v1.0"), "echo-v1 ");
   Directory directory;

@@ -30,14 +30,15 @@ class TestFactory final : public filter::FilterFactory {
 inline filter::FilterRegistry make_registry() {
   filter::FilterRegistry registry;
   for (const char* name : {"auth", "throttling", "analytics", "passthrough"}) {
-    registry.add(name,
-                 [](const google::protobuf::Struct& config, filter::SharedState&)
-                     -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
-                   if (config.fields().contains("bad")) {
-                     return invalid_argument("bad: there is no such field");
-                   }
-                   return std::make_shared<const TestFactory>();
-                 });
+    registry.add(
+        name,
+        [](const google::protobuf::Struct& config,
+           filter::SharedState&) -> absl::StatusOr<std::shared_ptr<const filter::FilterFactory>> {
+          if (config.fields().contains("bad")) {
+            return invalid_argument("bad: there is no such field");
+          }
+          return std::make_shared<const TestFactory>();
+        });
   }
   return registry;
 }
@@ -128,7 +129,9 @@ class CompileTest : public ::testing::Test {
     return result;
   }
   CompileResult put(std::vector<Resource> upserts) { return apply({std::move(upserts), {}}); }
-  CompileResult remove(std::vector<ResourceKey> removals) { return apply({{}, std::move(removals)}); }
+  CompileResult remove(std::vector<ResourceKey> removals) {
+    return apply({{}, std::move(removals)});
+  }
   // Must hold.
   void give(std::vector<Resource> upserts) {
     const CompileResult result = put(std::move(upserts));
@@ -160,8 +163,7 @@ class CompileTest : public ::testing::Test {
   // The API that a path is routed to, and its topic: "name topic"; "" for none.
   std::string route(std::string_view path) const {
     const RouteMatch match = snapshot->route(path);
-    return match.api == nullptr ? ""
-                                : match.api->api.name + " " + std::string(match.topic);
+    return match.api == nullptr ? "" : match.api->api.name + " " + std::string(match.topic);
   }
 
   filter::FilterRegistry registry;

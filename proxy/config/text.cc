@@ -41,9 +41,8 @@ bool is_name(std::string_view text) {
   if (text.empty() || text.size() > limits::kNameBytesMax || !is_alnum(text.front())) {
     return false;
   }
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return is_alnum(c) || c == '.' || c == '_' || c == '-';
-  });
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_alnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
@@ -73,9 +72,11 @@ std::string one_of(const std::vector<std::string>& words) {
 }
 
 std::optional<nanoseconds> parse_duration(std::string_view text) {
-  constexpr std::pair<std::string_view, nanoseconds> kUnits[] = {
-      {"ms", milliseconds(1)}, {"s", seconds(1)}, {"m", seconds(60)},
-      {"h", seconds(3600)},    {"d", seconds(86'400)}};
+  constexpr std::pair<std::string_view, nanoseconds> kUnits[] = {{"ms", milliseconds(1)},
+                                                                 {"s", seconds(1)},
+                                                                 {"m", seconds(60)},
+                                                                 {"h", seconds(3600)},
+                                                                 {"d", seconds(86'400)}};
   constexpr double kMax = 10.0 * 366 * 86'400 * 1e9;
   if (text.empty()) {
     return std::nullopt;

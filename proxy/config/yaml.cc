@@ -50,9 +50,9 @@ std::optional<double> as_number(const std::string& text) {
 }
 
 bool needs_quotes(const std::string& text) {
-  const std::set<std::string> words = {"",     "~",    "null",  "Null",  "NULL",  "true", "True",
-                                       "TRUE", "false", "False", "FALSE", "yes",   "no",   "on",
-                                       "off",  "y",     "n"};
+  const std::set<std::string> words = {"",     "~",    "null",  "Null",  "NULL",  "true",
+                                       "True", "TRUE", "false", "False", "FALSE", "yes",
+                                       "no",   "on",   "off",   "y",     "n"};
   return words.count(text) > 0 || as_number(text).has_value();
 }
 
@@ -83,7 +83,8 @@ void YamlReader::read_value(const YAML::Node& node, const FieldDescriptor* field
                             const std::string& path, Value& out) {
   lines_[path] = line_of(node);
   if (++depth_ > kDepthMax) {
-    faults_.push_back({line_of(node), fmt::format("{}: more than {} levels deep", path, kDepthMax)});
+    faults_.push_back(
+        {line_of(node), fmt::format("{}: more than {} levels deep", path, kDepthMax)});
   } else if (node.IsMap()) {
     read_map(node, message_of_field(field), path, *out.mutable_struct_value());
   } else if (node.IsSequence()) {
@@ -125,7 +126,8 @@ namespace {
 bool fits_a_block(const std::string& text) {
   return text.size() > 1 && text.back() == '\n' && text[text.size() - 2] != '\n' &&
          text.find_first_of(" \n\t") != 0 &&
-         std::all_of(text.begin(), text.end(), [](unsigned char c) { return c >= ' ' || c == '\n'; });
+         std::all_of(text.begin(), text.end(),
+                     [](unsigned char c) { return c >= ' ' || c == '\n'; });
 }
 
 void emit_value(YAML::Emitter& out, const Value& value, const FieldDescriptor* field) {

@@ -16,7 +16,7 @@ namespace sluice::upstream {
 struct Cluster {
   // An Upstream's name, or API:production, API:sandbox for endpoints that stand in an API.
   std::string name;
-  std::vector<model::Endpoint> endpoints;  // never empty once compiled
+  std::vector<model::Endpoint> endpoints;            // never empty once compiled
   std::shared_ptr<const net::TlsClientContext> tls;  // set if an endpoint has tls
   std::string server_name;                           // SNI and name check; empty: endpoint's host
   nanoseconds connect_timeout = limits::kConnectTimeout;  // all endpoints together, TLS included

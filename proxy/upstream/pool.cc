@@ -33,8 +33,7 @@ Task<absl::StatusOr<Dialled>> Pool::dial(std::shared_ptr<const Cluster> cluster)
     const model::Endpoint& endpoint = cluster->endpoints[(first + i) % count];
     // An even share, so that one that swallows packets leaves time for the others.
     const nanoseconds left = deadline - loop_.clock().now();
-    const Mono attempt_deadline =
-        loop_.clock().now() + left / static_cast<std::int64_t>(count - i);
+    const Mono attempt_deadline = loop_.clock().now() + left / static_cast<std::int64_t>(count - i);
     net::ConnectTarget target;
     target.host = endpoint.host;
     target.port = endpoint.port;

@@ -141,8 +141,10 @@ TEST_F(PoolTest, RefusesAClusterWithoutEndpoints) {
 
 Task<int> dial_many(Pool& pool, int count) {
   int failed = 0;
+  const std::vector<std::string> hosts(1, "refused");
   for (int i = 0; i < count; ++i) {
-    auto dialled = co_await pool.dial(cluster_of("c" + std::to_string(i), {"refused"}));
+    auto cluster = cluster_of("c" + std::to_string(i), hosts);
+    auto dialled = co_await pool.dial(std::move(cluster));
     failed += dialled.ok() ? 0 : 1;
   }
   co_return failed;
