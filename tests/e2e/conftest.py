@@ -32,8 +32,13 @@ def started():
         things.append(thing)
         return thing
     yield keep
+    failures = []
     for thing in reversed(things):
-        thing.stop()
+        try:
+            thing.stop()
+        except Exception as failure:  # the others are to end all the same
+            failures.append(failure)
+    assert not failures, failures
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Every program runs on free ports in a folder of the test's own and is ended with
 sleeps for a fixed time: `wait_for` polls a condition under a deadline.
 """
 
+import atexit
 import http.client
 import json
 import os
@@ -50,6 +51,7 @@ class Program:
         self.process = subprocess.Popen(
             [str(c) for c in command], stdout=self._out, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
             env={**os.environ, **(env or {})})
+        atexit.register(self.process.kill)  # whatever becomes of the test; does nothing to one that has ended
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

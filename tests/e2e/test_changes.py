@@ -105,9 +105,8 @@ def bad_changes(world, api):
         "missing upstream": (api_call(endpoints={"sandbox": ["upstream:none"]}), "spec.endpoints.sandbox[0]"),
         "metadata address": (api_call(endpoints={"production": ["ws://169.254.169.254/"]}),
                              "spec.endpoints.production[0]"),
-        "the control plane as endpoint": (
-            api_call(endpoints={"production": [f"wss://127.0.0.1:{world.control.grpc}/"]}),
-            "spec.endpoints.production[0]"),
+        "a proxy's admin port": (api_call(endpoints={"production": ["ws://127.0.0.1:9901/"]}),
+                                 "spec.endpoints.production[0]"),
         "missing plan": (api_call(plans=["Nope"]), "spec.plans[0]"),
         "missing API plan": (api_call(apiPlan="Nope"), "spec.api_plan"),
         "context": (api_call(context="no-slash"), "spec.context"),

@@ -287,7 +287,7 @@ def test_a_control_plane_started_twice_and_on_a_taken_port_say_so(control, tmp_p
     assert second.process.returncode != 0 and str(control.door) in second.log()
 
 
-def test_login_survives_a_restart(tmp_path, started):
+def test_a_session_survives_a_restart(tmp_path, started):
     control = started(ControlPlane(tmp_path))
     ctl = Ctl(control, tmp_path)
     log_in(ctl, control)
@@ -295,3 +295,7 @@ def test_login_survives_a_restart(tmp_path, started):
     assert control.terminate() == 0
     started(ControlPlane(tmp_path, ports=ports))
     assert "default" in ctl("get", "gatewaygroup")
+    # Its own ports are nobody's back end.
+    for port in ports:
+        (tmp_path / "own.yaml").write_text(OWN_API.format(f"wss://127.0.0.1:{port}/"))
+        assert "endpoints.production[0]" in ctl.refused("apply", "-f", tmp_path / "own.yaml")
