@@ -26,8 +26,11 @@ constexpr char kAdmin[] = "admin";
 model::Key wss_key() { return {"Secret", "wss-default"}; }
 
 absl::StatusOr<config::v1::Secret> make_wss_secret(const pki::Authority& authority, Wall now) {
-  const pki::Subject subject{.names = pki::default_server_names(), .uri = "", .join = "",
-                             .server = true, .life = kListenerLife};
+  const pki::Subject subject{.names = pki::default_server_names(),
+                             .uri = "",
+                             .join = "",
+                             .server = true,
+                             .life = kListenerLife};
   SLUICE_ASSIGN_OR_RETURN(pki::KeyPair pair, authority.issue(subject, now));
   config::v1::Secret secret;
   secret.set_certificate_pem(std::move(pair.certificate_pem));
@@ -42,8 +45,8 @@ absl::Status write_new_password(store::Store& store, const std::string& data_dir
   SLUICE_RETURN_IF_ERROR(pki::write_file(file, password + "\n", 0600));
   oauth::Users users(store, kOrganisation);
   SLUICE_RETURN_IF_ERROR(users.set_password(kAdmin, password));
-  log::info("the password of the user {} is in {}; the file goes when the password is changed", kAdmin,
-            file);
+  log::info("the password of the user {} is in {}; the file goes when the password is changed",
+            kAdmin, file);
   return absl::OkStatus();
 }
 
@@ -58,8 +61,8 @@ absl::StatusOr<DataLock> DataLock::take(const std::string& data_dir) {
   }
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     ::close(fd);
-    return failed_precondition(
-        fmt::format("another sluice-control uses {}; stop it, or give another --data-dir", data_dir));
+    return failed_precondition(fmt::format(
+        "another sluice-control uses {}; stop it, or give another --data-dir", data_dir));
   }
   return DataLock(fd);
 }
@@ -72,7 +75,9 @@ DataLock::~DataLock() {
   }
 }
 
-std::string admin_password_file(const std::string& data_dir) { return data_dir + "/admin-password"; }
+std::string admin_password_file(const std::string& data_dir) {
+  return data_dir + "/admin-password";
+}
 
 absl::Status prepare_resources(api::Editor& editor, const pki::Authority& authority, Wall now) {
   struct Found {
@@ -93,8 +98,7 @@ absl::Status prepare_resources(api::Editor& editor, const pki::Authority& author
   }
   const std::string& pem = found.secret->as<config::v1::Secret>().certificate_pem();
   const std::string& ca = authority.certificate_pem();
-  if (!pki::issued_by(pem, ca) ||
-      !pki::needs_renewal(pem, ca, pki::default_server_names(), now)) {
+  if (!pki::issued_by(pem, ca) || !pki::needs_renewal(pem, ca, pki::default_server_names(), now)) {
     return absl::OkStatus();
   }
   SLUICE_ASSIGN_OR_RETURN(const config::v1::Secret secret, make_wss_secret(authority, now));
@@ -134,8 +138,8 @@ absl::Status prepare_admin(store::Store& store, const std::string& data_dir) {
 absl::Status reset_admin_password(store::Store& store, const std::string& data_dir) {
   const absl::Status exists = store.get(kOrganisation, "User", kAdmin).status();
   if (absl::IsNotFound(exists)) {
-    store::Write write{.kind = "User", .name = kAdmin,
-                       .spec = config::v1::User().SerializeAsString()};
+    store::Write write{
+        .kind = "User", .name = kAdmin, .spec = config::v1::User().SerializeAsString()};
     SLUICE_RETURN_IF_ERROR(store.commit(kOrganisation, {std::move(write)}).status());
   } else if (!exists.ok()) {
     return exists;

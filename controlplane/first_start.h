@@ -1,4 +1,5 @@
-// What a start makes where it is not there yet, and what keeps two processes from one data directory.
+// What a start makes where it is not there yet, and what keeps two processes from one data
+// directory.
 #pragma once
 
 #include <string>
@@ -26,12 +27,13 @@ class DataLock {
 
 std::string admin_password_file(const std::string& data_dir);
 
-// The default group, plans, listeners and the certificate of `wss`, where the store is empty; later,
-// a certificate of ours for `wss` is made anew before it expires. One that somebody put there stays.
+// The default group, plans, listeners and the certificate of `wss`, where the store is empty;
+// later, a certificate of ours for `wss` is made anew before it expires. One that somebody put
+// there stays.
 absl::Status prepare_resources(api::Editor& editor, const pki::Authority& authority, Wall now);
 
-// Gives the user `admin` a password if it has none: that of the environment's SLUICE_ADMIN_PASSWORD,
-// else a random one, written to admin_password_file() and its place logged.
+// Gives the user `admin` a password if it has none: that of the environment's
+// SLUICE_ADMIN_PASSWORD, else a random one, written to admin_password_file() and its place logged.
 absl::Status prepare_admin(store::Store& store, const std::string& data_dir);
 
 // A new random password for `admin` (made anew if deleted), written to admin_password_file().

@@ -9,7 +9,8 @@ int main(int argc, char** argv) {
   if (!parsed.options) {
     return parsed.exit_status;
   }
-  // Before any thread starts, so that all inherit it: signals are waited for on the main thread alone.
+  // Before any thread starts, so that all inherit it: signals are waited for on the main thread
+  // alone.
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {

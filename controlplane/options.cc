@@ -171,9 +171,10 @@ absl::Status apply_config(const std::string& text, const std::string& file, Opti
     return absl::OkStatus();
   }
   if (!root.IsMap()) {
-    return invalid_argument(fmt::format("{}:1: must be a map of fields, such as `http: "
-                                        "127.0.0.1:9443`",
-                                        file));
+    return invalid_argument(
+        fmt::format("{}:1: must be a map of fields, such as `http: "
+                    "127.0.0.1:9443`",
+                    file));
   }
   std::string faults;
   for (const auto& entry : root) {
@@ -189,13 +190,13 @@ absl::Status apply_config(const std::string& text, const std::string& file, Opti
 absl::Status check_options(const Options& options) {
   if (options.database.starts_with("postgresql:") || options.database.starts_with("postgres:")) {
     return absl::UnimplementedError(
-        "database: PostgreSQL is not available yet; use `sqlite`, which keeps everything in the data "
+        "database: PostgreSQL is not available yet; use `sqlite`, which keeps everything in the "
+        "data "
         "directory");
   }
   if (options.database != "sqlite") {
     return invalid_argument(fmt::format("database: \"{}\" is unknown; use `sqlite`",
-                                        options.database.size() > 100 ? "..."
-                                                                               : options.database));
+                                        options.database.size() > 100 ? "..." : options.database));
   }
   if (options.tls_cert.empty() != options.tls_key.empty()) {
     return invalid_argument("tls_cert and tls_key go together; give both or neither");
@@ -244,9 +245,9 @@ Parsed parse_options(int argc, const char* const* argv) {
       continue;
     }
     if (const absl::Status status = settings[i].set(values[i]); !status.ok()) {
-      return fail(invalid_argument(
-                      fmt::format("{}: {}", flag_of(settings[i].name), message_of(status))),
-                  2);
+      return fail(
+          invalid_argument(fmt::format("{}: {}", flag_of(settings[i].name), message_of(status))),
+          2);
     }
   }
   options.insecure_plaintext = options.insecure_plaintext || plaintext;

@@ -32,7 +32,8 @@ constexpr std::chrono::seconds kGrpcEndTime{3};
 
 std::string database_file(const Options& options) { return options.data_dir + "/control.db"; }
 
-// The addresses that nobody may name as a backend: a request through a proxy would come from within.
+// The addresses that nobody may name as a backend: a request through a proxy would come from
+// within.
 std::vector<std::string> own_addresses(const Options& options) {
   std::vector<std::string> own = {kProxyAdmin};
   std::vector<Address> ports = {options.http, options.grpc};
@@ -73,9 +74,9 @@ std::vector<std::string> plaintext_warnings(const Options& options) {
   std::vector<std::string> warnings;
   const auto look_at = [&](const char* name, const Address& address) {
     if (options.insecure_plaintext && !address.loopback()) {
-      warnings.push_back(fmt::format(
-          "the control plane's port {} speaks plain text on {} (--insecure-plaintext)", name,
-          address.text()));
+      warnings.push_back(
+          fmt::format("the control plane's port {} speaks plain text on {} (--insecure-plaintext)",
+                      name, address.text()));
     }
   };
   look_at("door", options.http);
@@ -107,27 +108,27 @@ class Process {
   std::shared_ptr<grpc::ServerCredentials> grpc_credentials();
 
   const Options options_;
-  std::optional<DataLock> lock_;                       // first: nobody else writes what follows
-  std::unique_ptr<store::Store> store_;                // everything else reads it
-  std::unique_ptr<pki::Authority> authority_;          // certificates of both ports and of `wss`
-  pki::KeyPair certificate_;                           // of our own authority
-  std::unique_ptr<oauth::Users> users_;                // before anybody can log in
+  std::optional<DataLock> lock_;               // first: nobody else writes what follows
+  std::unique_ptr<store::Store> store_;        // everything else reads it
+  std::unique_ptr<pki::Authority> authority_;  // certificates of both ports and of `wss`
+  pki::KeyPair certificate_;                   // of our own authority
+  std::unique_ptr<oauth::Users> users_;        // before anybody can log in
   std::unique_ptr<oauth::Tokens> tokens_;
   std::unique_ptr<oauth::Endpoints> oauth_;
-  std::unique_ptr<pki::Proxies> proxies_;              // before any proxy can connect
-  filter::FilterRegistry registry_;                    // the proxies' own factories check each change
+  std::unique_ptr<pki::Proxies> proxies_;  // before any proxy can connect
+  filter::FilterRegistry registry_;        // the proxies' own factories check each change
   std::unique_ptr<api::Editor> editor_;
   std::unique_ptr<discovery::DiscoveryServer> discovery_;  // after the first resources are there
-  std::unique_ptr<pki::Joining> joining_;              // asks discovery who is connected
+  std::unique_ptr<pki::Joining> joining_;                  // asks discovery who is connected
   std::optional<api::Services> services_;
-  std::unique_ptr<api::ServiceTable> table_;           // complete before any port opens
+  std::unique_ptr<api::ServiceTable> table_;  // complete before any port opens
   telemetry::Metrics metrics_;
   std::optional<http::StaticFiles> portal_;
-  std::unique_ptr<http::Door> door_;                   // destroyed after the pool, whose calls post to it
-  std::unique_ptr<api::HandlerPool> pool_;             // serves both ports
+  std::unique_ptr<http::Door> door_;        // destroyed after the pool, whose calls post to it
+  std::unique_ptr<api::HandlerPool> pool_;  // serves both ports
   std::unique_ptr<api::GrpcApi> grpc_api_;
   std::unique_ptr<analytics::RecordService> records_;
-  std::unique_ptr<grpc::Server> grpc_;                 // opens when all behind it is there
+  std::unique_ptr<grpc::Server> grpc_;  // opens when all behind it is there
   int grpc_port_ = 0;
 };
 
@@ -216,10 +217,10 @@ absl::Status Process::start_grpc() {
                         to_absl(fmt::format("grpc: {}", message_of(free.status()))));
   }
   grpc_api_ = std::make_unique<api::GrpcApi>(*table_, *pool_);
-  records_ = std::make_unique<analytics::RecordService>(
-      *store_, kOrganisation,
-      options_.insecure_plaintext ? analytics::by_metadata()
-                                  : analytics::by_certificate(*proxies_));
+  records_ = std::make_unique<analytics::RecordService>(*store_, kOrganisation,
+                                                        options_.insecure_plaintext
+                                                            ? analytics::by_metadata()
+                                                            : analytics::by_certificate(*proxies_));
   grpc::ServerBuilder builder;
   discovery::DiscoveryServer::configure(builder);
   builder.SetMaxReceiveMessageSize(limits::kDiscoveryMessageBytesMax);
@@ -338,16 +339,17 @@ void Process::stop() {
     door_->stop();  // no new calls of people
   }
   if (discovery_ != nullptr) {
-    discovery_->stop();  // ends the streams for which gRPC would wait, and those who wait for a rollout
+    discovery_
+        ->stop();  // ends the streams for which gRPC would wait, and those who wait for a rollout
   }
   if (grpc_ != nullptr) {
     grpc_->Shutdown(std::chrono::system_clock::now() + kGrpcEndTime);
     grpc_->Wait();
   }
-  grpc_.reset();      // before the services that it calls
-  records_.reset();   // what came in is stored
+  grpc_.reset();     // before the services that it calls
+  records_.reset();  // what came in is stored
   grpc_api_.reset();
-  pool_.reset();      // the last calls end, and post to the door
+  pool_.reset();  // the last calls end, and post to the door
   door_.reset();
 }
 

@@ -49,9 +49,9 @@ absl::Status Operations::start() {
   SLUICE_ASSIGN_OR_RETURN(admin_, admin::AdminServer::start(parts_.loop, admin, services()));
   log_listening("admin", admin.address, admin_->port());
   if (options.probe) {
-    SLUICE_ASSIGN_OR_RETURN(
-        probes_, admin::AdminServer::start_probes(parts_.loop, options.probe->address,
-                                                  options.probe->port, services()));
+    SLUICE_ASSIGN_OR_RETURN(probes_,
+                            admin::AdminServer::start_probes(parts_.loop, options.probe->address,
+                                                             options.probe->port, services()));
     log_listening("probe", options.probe->address, probes_->port());
   }
   return absl::OkStatus();
@@ -110,12 +110,10 @@ boost::json::object Operations::server_info() const {
   if (hooks_.managed != nullptr) {
     const sync::ConfigClient::State config = hooks_.managed->config().state();
     const control::ControlPlaneClient::State client = hooks_.managed->client()->state();
-    info["control_plane"] = boost::json::object{{"connected", config.connected},
-                                                {"synced", config.synced},
-                                                {"address", client.address},
-                                                {"problem", client.problem},
-                                                {"resources", config.resources},
-                                                {"persist_error", config.persist_error}};
+    info["control_plane"] = boost::json::object{
+        {"connected", config.connected}, {"synced", config.synced},
+        {"address", client.address},     {"problem", client.problem},
+        {"resources", config.resources}, {"persist_error", config.persist_error}};
     boost::json::array refused;
     for (const config::Fault& fault : hooks_.managed->config().refused()) {
       refused.emplace_back(fault.text());
@@ -137,7 +135,8 @@ boost::json::object Operations::memory() const {
           {"account_slots_max", parts_.accounts->slots_max()}};
 }
 
-// Workers' counters are gathered by posts, so the scrape shows them as of half a second ago at most.
+// Workers' counters are gathered by posts, so the scrape shows them as of half a second ago at
+// most.
 void Operations::refresh_totals() {
   parts_.loop.timers().arm(totals_timer_, parts_.loop.clock().now() + kTotalsInterval);
   parts_.workers->totals([this](worker::WorkerSet::Totals totals) { totals_ = totals; });
@@ -148,7 +147,7 @@ void Operations::add_metrics() {
   struct Row {
     const char* name;
     const char* help;
-    std::uint64_t session::SessionCounters::* counter;
+    std::uint64_t session::SessionCounters::*counter;
   };
   static constexpr Row kRows[] = {
       {"sluice_downstream_cx_total", "Connections accepted.", &session::SessionCounters::accepted},

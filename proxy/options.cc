@@ -74,7 +74,8 @@ absl::Status apply_config(CLI::App& app, const std::string& path) {
     const int line = entry.first.Mark().line + 1;
     CLI::Option* option = key == "config" ? nullptr : app.get_option_no_throw("--" + key);
     if (option == nullptr) {
-      return invalid_argument(fmt::format("{}:{}: {}: no such setting; see --help", path, line, key));
+      return invalid_argument(
+          fmt::format("{}:{}: {}: no such setting; see --help", path, line, key));
     }
     if (option->count() > 0) {
       continue;
@@ -108,7 +109,8 @@ absl::Status understand(const Raw& raw, Options& o) {
     if (equals == std::string::npos) {
       return invalid_argument(fmt::format("--listen {}: must be NAME=ADDR:PORT", text));
     }
-    SLUICE_ASSIGN_OR_RETURN(o.listen[text.substr(0, equals)], parse_binding(text.substr(equals + 1)));
+    SLUICE_ASSIGN_OR_RETURN(o.listen[text.substr(0, equals)],
+                            parse_binding(text.substr(equals + 1)));
   }
   SLUICE_ASSIGN_OR_RETURN(o.admin, parse_binding(raw.admin));
   if (!raw.probe.empty()) {
@@ -121,7 +123,8 @@ absl::Status understand(const Raw& raw, Options& o) {
         "give either --control HOST:PORT (with --data-dir) or --static FILE; see --help");
   }
   if (o.static_file.empty() && o.data_dir.empty()) {
-    return invalid_argument("--data-dir is needed with --control: certificates and spool live there");
+    return invalid_argument(
+        "--data-dir is needed with --control: certificates and spool live there");
   }
   if (o.node_id.empty()) {
     char host[256] = "proxy";
@@ -149,7 +152,8 @@ absl::StatusOr<worker::Binding> parse_binding(std::string_view text) {
       return out;
     }
   }
-  return invalid_argument(fmt::format("{}: must be ADDR:PORT, e.g. 127.0.0.1:9901 or [::1]:0", text));
+  return invalid_argument(
+      fmt::format("{}: must be ADDR:PORT, e.g. 127.0.0.1:9901 or [::1]:0", text));
 }
 
 absl::StatusOr<nanoseconds> parse_duration(std::string_view text) {

@@ -37,8 +37,8 @@ absl::StatusOr<worker::Binding> parse_binding(std::string_view text);
 // 500ms, 5s, 2m, 1h.
 absl::StatusOr<nanoseconds> parse_duration(std::string_view text);
 
-// Parses the arguments and the --config file (flags win). Prints help, version or errors itself; then
-// the exit status is set and the options are not to be used.
+// Parses the arguments and the --config file (flags win). Prints help, version or errors itself;
+// then the exit status is set and the options are not to be used.
 struct ParsedOptions {
   Options options;
   std::optional<int> exit_status;

@@ -41,9 +41,7 @@ std::size_t raise_descriptor_limit() {
 
 }  // namespace
 
-Parts::Parts(const Options& o) : options(o), loop(system_seed()) {
-  filters::add_all_to(registry);
-}
+Parts::Parts(const Options& o) : options(o), loop(system_seed()) { filters::add_all_to(registry); }
 
 config::CompileContext Parts::compile_context() {
   const bool managed = options.static_file.empty();
@@ -81,7 +79,8 @@ int Process::run() {
 
 absl::Status Process::start() {
   const std::size_t descriptors = raise_descriptor_limit();
-  if (!options_.data_dir.empty() && mkdir(options_.data_dir.c_str(), 0700) != 0 && errno != EEXIST) {
+  if (!options_.data_dir.empty() && mkdir(options_.data_dir.c_str(), 0700) != 0 &&
+      errno != EEXIST) {
     return unavailable(fmt::format("{}: cannot make the data directory: {}", options_.data_dir,
                                    std::generic_category().message(errno)));
   }
@@ -167,8 +166,7 @@ void Process::apply_static(config::StaticConfig config, config::CompileResult re
   changed.insert(changed.end(), result.changed.begin(), result.changed.end());
   parts_.snapshot = result.snapshot;
   worker::Publication publication{result.snapshot, std::move(changed)};
-  const std::vector<config::Fault> faults =
-      parts_.workers->publish(std::move(publication), [] {});
+  const std::vector<config::Fault> faults = parts_.workers->publish(std::move(publication), [] {});
   if (!faults.empty() && parts_.workers->bindings().empty()) {
     log::error("no listener could be bound; ending");
     exit_status_ = 1;

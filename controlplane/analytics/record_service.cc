@@ -67,8 +67,8 @@ struct RecordService::Core {
 
 namespace {
 
-// One proxy's stream. gRPC calls it on threads of its own; everything but the buffers of a read or a
-// write under way is touched on the loop's thread only. Deletes itself after OnDone.
+// One proxy's stream. gRPC calls it on threads of its own; everything but the buffers of a read or
+// a write under way is touched on the loop's thread only. Deletes itself after OnDone.
 class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadResponse> {
  public:
   UploadStream(RecordService::Core& core, std::string proxy)

@@ -14,8 +14,8 @@
 
 namespace sluice::controlplane::analytics {
 
-// Streams are handled on a thread of its own and stored on a few more, so that gRPC's never block and
-// the store can commit several proxies' batches together.
+// Streams are handled on a thread of its own and stored on a few more, so that gRPC's never block
+// and the store can commit several proxies' batches together.
 class RecordService final : public telemetry::v1::RecordService::CallbackService {
  public:
   // The node id of a caller that may upload: by its client certificate. Never blocks.
@@ -23,8 +23,8 @@ class RecordService final : public telemetry::v1::RecordService::CallbackService
       std::function<absl::StatusOr<std::string>(const grpc::ServerContextBase& context)>;
 
   struct Stats {
-    std::atomic<std::uint64_t> streams{0};  // open now
-    std::atomic<std::uint64_t> records{0};  // taken, records that came again included
+    std::atomic<std::uint64_t> streams{0};   // open now
+    std::atomic<std::uint64_t> records{0};   // taken, records that came again included
     std::atomic<std::uint64_t> failures{0};  // batches that could not be stored
   };
 

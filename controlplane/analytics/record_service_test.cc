@@ -21,7 +21,8 @@ constexpr char kOrganisation[] = "default";
 class RecordServiceTest : public testing::Test {
  protected:
   RecordServiceTest()
-      : directory_(std::filesystem::temp_directory_path() / ("sluice-records-" + hex(random_bytes(8)))) {
+      : directory_(std::filesystem::temp_directory_path() /
+                   ("sluice-records-" + hex(random_bytes(8)))) {
     std::filesystem::create_directory(directory_);
     store::SqliteOptions options;
     options.path = (directory_ / "control.db").string();

@@ -1,23 +1,25 @@
-// The table's services by gRPC: a grpc::Service is made at run time for each, so that reflection and
-// the health service list them like generated ones.
+// The table's services by gRPC: a grpc::Service is made at run time for each, so that reflection
+// and the health service list them like generated ones.
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "controlplane/api/handler_pool.h"
 #include "controlplane/api/service_table.h"
 
 namespace grpc {
+class Server;
 class ServerBuilder;
 class Service;
 }  // namespace grpc
 
 namespace sluice::controlplane::api {
 
-// Outlives the server that it is registered with. Handlers run on `pool`, never on gRPC's threads. The
-// caller is known by metadata `authorization: Bearer ...`, the peer's address and its verified client
-// certificate.
+// Outlives the server that it is registered with. Handlers run on `pool`, never on gRPC's threads.
+// The caller is known by metadata `authorization: Bearer ...`, the peer's address and its verified
+// client certificate.
 class GrpcApi {
  public:
   // `table` and `pool` outlive it.
@@ -25,10 +27,14 @@ class GrpcApi {
   ~GrpcApi();
 
   // Registers every service, and turns reflection and the health service on. Once, before
-  // BuildAndStart.
+  // BuildAndStart. With TLS the credentials must ask for a client certificate and verify it if one
+  // is given (GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY).
   void register_with(grpc::ServerBuilder& builder);
+  // After BuildAndStart: the health service says SERVING for each.
+  void started(grpc::Server& server);
 
  private:
+  std::vector<std::string> names_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
 };
 

@@ -20,8 +20,10 @@
 namespace sluice::controlplane::api {
 
 // Who calls, and until when an answer is of use.
+enum class Transport { kJson, kGrpc };
+
 struct CallContext {
-  std::string organisation = "default";
+  Transport transport = Transport::kJson;
   std::string user;            // filled by ServiceTable::admit; empty where no login is needed
   std::string bearer;          // the token after `Bearer `; empty: none
   std::string client_address;  // IP without port
@@ -73,7 +75,8 @@ class ServiceTable {
   // The handler with its types: `handler(context, request) -> absl::StatusOr<Response>`.
   template <class Request, class Function>
   void add(const std::string& name, Options options, Function handler) {
-    add(name, options, Handler([handler](const CallContext& context, const Message& request) -> Answer {
+    add(name, options,
+        Handler([handler](const CallContext& context, const Message& request) -> Answer {
           auto response = handler(context, static_cast<const Request&>(request));
           if (!response.ok()) {
             return response.status();
@@ -83,15 +86,15 @@ class ServiceTable {
         }));
   }
 
-  // By `sluice.admin.v1.ApiService/GetApi`, with or without a slash before it. Null: no such method.
+  // By `sluice.admin.v1.ApiService/GetApi`, with or without a slash before it. Null: no such
+  // method.
   const Method* find(std::string_view path) const;
   // Every service of which a method is there, with those methods.
   std::map<const google::protobuf::ServiceDescriptor*, std::vector<const Method*>> services() const;
 
-  // Whether the caller may: fills context.user. UNAUTHENTICATED, PERMISSION_DENIED. May block.
+  // Whether the caller may, and in time: fills context.user. DEADLINE_EXCEEDED, UNAUTHENTICATED,
+  // PERMISSION_DENIED. Before anything that the caller sent is looked at. May block.
   absl::Status admit(const Method& method, CallContext& context) const;
-  // admit() and then the handler. Blocks: on a handler pool.
-  Answer call(const Method& method, CallContext& context, const Message& request) const;
 
  private:
   const Authenticator authenticator_;

@@ -38,11 +38,12 @@ class Context {
 // Registers `work` as the callback of `command`.
 void on_run(CLI::App* command, Context& context, std::function<absl::Status()> work);
 
-void add_login(CLI::App& app, Context& context);       // login, logout
-void add_resources(CLI::App& app, Context& context);   // apply, diff, export, get, delete, explain
-void add_story(CLI::App& app, Context& context);       // api, app, subscribe, subscription, keys, token
-void add_operations(CLI::App& app, Context& context);  // proxies, join-token, client-cert, user, status
-void add_usage(CLI::App& app, Context& context);       // usage, connections
-void add_ws(CLI::App& app, Context& context);          // ws
+void add_login(CLI::App& app, Context& context);      // login, logout
+void add_resources(CLI::App& app, Context& context);  // apply, diff, export, get, delete, explain
+void add_story(CLI::App& app, Context& context);  // api, app, subscribe, subscription, keys, token
+void add_operations(CLI::App& app,
+                    Context& context);            // proxies, join-token, client-cert, user, status
+void add_usage(CLI::App& app, Context& context);  // usage, connections
+void add_ws(CLI::App& app, Context& context);     // ws
 
 }  // namespace sluice::controlplane::cli

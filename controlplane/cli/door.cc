@@ -104,7 +104,8 @@ absl::Status error_of(const Reply& reply) {
   }
   const auto text = [&](const char* key) {
     const boost::json::value* found = value.get_object().if_contains(key);
-    return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
+    return found != nullptr && found->is_string() ? std::string(found->get_string())
+                                                  : std::string();
   };
   const absl::StatusCode code = code_from_connect(text("code"));
   std::string message = text("message");
@@ -236,8 +237,8 @@ absl::StatusOr<SeenCa> fetch_ca(const Url& url) {
   const Chain bio(BIO_new_ssl_connect(context.get()), &BIO_free_all);
   BIO_set_conn_hostname(bio.get(), fmt::format("{}:{}", url.host, url.port).c_str());
   if (BIO_do_connect(bio.get()) != 1) {
-    return unavailable(fmt::format("{}:{} does not answer; is sluice-control running there?",
-                                   url.host, url.port));
+    return unavailable(
+        fmt::format("{}:{} does not answer; is sluice-control running there?", url.host, url.port));
   }
   SSL* ssl = nullptr;
   BIO_get_ssl(bio.get(), &ssl);

@@ -35,9 +35,9 @@ class Door {
  public:
   explicit Door(Session session) : session_(std::move(session)), loop_(system_seed()) {}
 
-  // A unary Connect call, e.g. call("ApiService/GetApi", {{"name", "echo"}}). The service's error comes
-  // back as its own code and message; UNAUTHENTICATED says how to log in, UNAVAILABLE where nobody
-  // answered.
+  // A unary Connect call, e.g. call("ApiService/GetApi", {{"name", "echo"}}). The service's error
+  // comes back as its own code and message; UNAUTHENTICATED says how to log in, UNAVAILABLE where
+  // nobody answered.
   absl::StatusOr<boost::json::object> call(std::string_view method,
                                            const boost::json::object& request);
   // All items of a List call, page after page.
@@ -59,8 +59,8 @@ class Door {
   nanoseconds timeout_ = seconds(30);
 };
 
-// The last certificate of the chain that the server at `url` presents, unverified: PEM and the SHA-256
-// of its DER in hex. For trust on first use.
+// The last certificate of the chain that the server at `url` presents, unverified: PEM and the
+// SHA-256 of its DER in hex. For trust on first use.
 struct SeenCa {
   std::string pem;
   std::string sha256;

@@ -50,7 +50,8 @@ class Reader {
     if (opens && (line == "message " + name_ + " {" || line == "enum " + name_ + " {")) {
       inside_ = depth_ + 1;
       message_.comment = comment_;
-    } else if (inside_ > 0 && inside_ == depth_ && !opens && line.find(" = ") != std::string::npos) {
+    } else if (inside_ > 0 && inside_ == depth_ && !opens &&
+               line.find(" = ") != std::string::npos) {
       add(line);
     }
     comment_.clear();

@@ -17,7 +17,11 @@ absl::StatusOr<std::int64_t> seconds_of(const std::string& text) {
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string unit(end, text.data() + text.size());
-  const std::int64_t factor = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : unit == "d" ? 86400 : 0;
+  const std::int64_t factor = unit == "s"   ? 1
+                              : unit == "m" ? 60
+                              : unit == "h" ? 3600
+                              : unit == "d" ? 86400
+                                            : 0;
   if (error != std::errc() || number <= 0 || number > 1'000'000 || factor == 0) {
     return invalid_argument(fmt::format("{}: must be a time such as 90s, 15m, 1h or 7d", text));
   }
@@ -125,8 +129,9 @@ void add_client_certificate(CLI::App& app, Context& context) {
   CLI::App* create = parent->add_subcommand("create", "Writes NAME.pem, NAME.key and NAME-ca.pem");
   create->add_option("NAME", *name)->required();
   on_run(create, context, [&context, name]() -> absl::Status {
-    SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
-                            context.call("ProxyService/CreateClientCertificate", {{"name", *name}}));
+    SLUICE_ASSIGN_OR_RETURN(
+        const boost::json::object answer,
+        context.call("ProxyService/CreateClientCertificate", {{"name", *name}}));
     SLUICE_RETURN_IF_ERROR(write_private(*name + ".key", text_at(answer, "privateKeyPem")));
     SLUICE_RETURN_IF_ERROR(write_private(*name + ".pem", text_at(answer, "certificatePem")));
     SLUICE_RETURN_IF_ERROR(write_private(*name + "-ca.pem", text_at(answer, "caPem")));
@@ -149,13 +154,13 @@ void add_users(CLI::App& app, Context& context) {
     command->add_option("NAME", flags->name)->required();
     command->add_flag("--password-stdin", flags->password_stdin, "read the password from stdin");
     on_run(command, context, [&context, flags, create]() -> absl::Status {
-      SLUICE_ASSIGN_OR_RETURN(const std::string password,
-                              flags->password_stdin ? read_secret("-")
-                                                    : ask_secret("New password: "));
+      SLUICE_ASSIGN_OR_RETURN(const std::string password, flags->password_stdin
+                                                              ? read_secret("-")
+                                                              : ask_secret("New password: "));
       const auto answer =
-          create ? context.call("UserService/CreateUser",
-                                {{"user", {{"name", flags->name},
-                                           {"spec", {{"password", password}}}}}})
+          create ? context.call(
+                       "UserService/CreateUser",
+                       {{"user", {{"name", flags->name}, {"spec", {{"password", password}}}}}})
                  : context.call("UserService/SetPassword",
                                 {{"name", flags->name}, {"password", password}});
       SLUICE_RETURN_IF_ERROR(answer.status());

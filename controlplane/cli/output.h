@@ -10,8 +10,8 @@ namespace sluice::controlplane::cli {
 
 enum class Format { kTable, kJson, kYaml };
 
-// A column: its title and where its value lies in a row, e.g. "spec.plan"; lists are joined by commas,
-// times are shown in UTC to the second.
+// A column: its title and where its value lies in a row, e.g. "spec.plan"; lists are joined by
+// commas, times are shown in UTC to the second.
 struct Column {
   std::string_view title;
   std::string_view path;

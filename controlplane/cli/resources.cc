@@ -80,11 +80,12 @@ absl::StatusOr<boost::json::array> manifests_of(const std::string& path) {
     for (const auto& [key, value] : manifest.labels) {
       labels[key] = value;
     }
-    out.push_back(boost::json::object{{"kind", manifest.kind},
-                                      {"name", manifest.name},
-                                      {"labels", labels},
-                                      {"spec", boost::json::parse(spec)},
-                                      {"source", fmt::format("{}:{}", manifest.file, manifest.line)}});
+    out.push_back(
+        boost::json::object{{"kind", manifest.kind},
+                            {"name", manifest.name},
+                            {"labels", labels},
+                            {"spec", boost::json::parse(spec)},
+                            {"source", fmt::format("{}:{}", manifest.file, manifest.line)}});
   }
   return out;
 }
@@ -141,12 +142,11 @@ absl::Status apply(Context& context, const ApplyFlags& flags) {
     return invalid_argument("--prune needs --owner LABEL: what it may delete");
   }
   SLUICE_ASSIGN_OR_RETURN(const boost::json::array manifests, manifests_of(flags.file));
-  SLUICE_ASSIGN_OR_RETURN(
-      const boost::json::object answer,
-      context.call("ResourceService/Apply", {{"manifests", manifests},
-                                             {"prune", flags.prune},
-                                             {"owner", flags.owner},
-                                             {"dryRun", flags.dry_run}}));
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
+                          context.call("ResourceService/Apply", {{"manifests", manifests},
+                                                                 {"prune", flags.prune},
+                                                                 {"owner", flags.owner},
+                                                                 {"dryRun", flags.dry_run}}));
   if (context.format() != Format::kTable) {
     context.print(show_value(context.format(), answer));
   } else {
@@ -241,8 +241,8 @@ absl::Status remove(Context& context, const std::string& word, const std::string
   SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
                           context.call(fmt::format("{0}Service/Delete{0}", kind->name),
                                        {{"name", name}, {"cascade", cascade}}));
-  context.print(fmt::format("{} {} deleted (revision {})\n", kind->name, name,
-                            text_at(answer, "revision")));
+  context.print(
+      fmt::format("{} {} deleted (revision {})\n", kind->name, name, text_at(answer, "revision")));
   return absl::OkStatus();
 }
 
@@ -291,9 +291,8 @@ void add_resources(CLI::App& app, Context& context) {
   erase->add_option("KIND", gone->kind)->required();
   erase->add_option("NAME", gone->name)->required();
   erase->add_flag("--cascade", gone->cascade, "delete also what refers to it");
-  on_run(erase, context, [&context, gone] {
-    return remove(context, gone->kind, gone->name, gone->cascade);
-  });
+  on_run(erase, context,
+         [&context, gone] { return remove(context, gone->kind, gone->name, gone->cascade); });
   auto field = std::make_shared<std::string>();
   CLI::App* help = app.add_subcommand("explain", "What a kind or one of its fields means");
   help->add_option("KIND[.FIELD]", *field)->required();

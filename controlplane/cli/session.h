@@ -1,5 +1,5 @@
-// Where the control plane is and who we are: flags, then SLUICE_* variables, then the session file that
-// `login` writes.
+// Where the control plane is and who we are: flags, then SLUICE_* variables, then the session file
+// that `login` writes.
 #pragma once
 
 #include <string>

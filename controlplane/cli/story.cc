@@ -29,8 +29,8 @@ absl::Status done(Context& context, const absl::StatusOr<boost::json::object>& a
 void add_api(CLI::App& app, Context& context) {
   CLI::App* api = app.add_subcommand("api", "Change an API's lifecycle state");
   api->require_subcommand(1);
-  for (const char* action : {"publish", "prototype", "block", "republish", "deprecate", "retire",
-                             "demote"}) {
+  for (const char* action :
+       {"publish", "prototype", "block", "republish", "deprecate", "retire", "demote"}) {
     struct Flags {
       std::string name;
       bool deprecate_old = false;
@@ -52,9 +52,9 @@ void add_api(CLI::App& app, Context& context) {
                                         {"deprecateOldVersions", flags->deprecate_old},
                                         {"requireResubscription", flags->resubscribe}});
       return done(context, answer,
-                  answer.ok() ? fmt::format("api {} is {}", flags->name,
-                                            text_at(*answer, "api.spec.state"))
-                              : "");
+                  answer.ok()
+                      ? fmt::format("api {} is {}", flags->name, text_at(*answer, "api.spec.state"))
+                      : "");
     });
   }
 }
@@ -71,9 +71,9 @@ void add_application(CLI::App& app, Context& context) {
   create->add_option("NAME", flags->name)->required();
   create->add_option("--plan", flags->plan, "application plan")->capture_default_str();
   on_run(create, context, [&context, flags] {
-    const auto answer = context.call(
-        "ApplicationService/CreateApplication",
-        {{"application", {{"name", flags->name}, {"spec", {{"plan", flags->plan}}}}}});
+    const auto answer =
+        context.call("ApplicationService/CreateApplication",
+                     {{"application", {{"name", flags->name}, {"spec", {{"plan", flags->plan}}}}}});
     return done(context, answer, fmt::format("application {} created", flags->name));
   });
 }
@@ -94,12 +94,12 @@ CLI::App* add_pair(CLI::App* parent, const char* name, const char* help,
 }
 
 absl::Status change_plan(Context& context, const SubscriptionFlags& flags) {
-  SLUICE_ASSIGN_OR_RETURN(boost::json::object subscription,
-                          context.call("SubscriptionService/GetSubscription",
-                                       {{"name", flags.name()}}));
+  SLUICE_ASSIGN_OR_RETURN(
+      boost::json::object subscription,
+      context.call("SubscriptionService/GetSubscription", {{"name", flags.name()}}));
   subscription["spec"].as_object()["plan"] = flags.plan;
-  const auto answer = context.call("SubscriptionService/UpdateSubscription",
-                                   {{"subscription", subscription}});
+  const auto answer =
+      context.call("SubscriptionService/UpdateSubscription", {{"subscription", subscription}});
   return done(context, answer, fmt::format("subscription {} is on {}", flags.name(), flags.plan));
 }
 
@@ -112,18 +112,20 @@ void add_subscriptions(CLI::App& app, Context& context) {
         {"application", flags->application}, {"api", flags->api}, {"plan", flags->plan}};
     const auto answer = context.call("SubscriptionService/CreateSubscription",
                                      {{"subscription", {{"name", flags->name()}, {"spec", spec}}}});
-    return done(context, answer, fmt::format("{} may use {} on {}", flags->application, flags->api,
-                                             flags->plan));
+    return done(context, answer,
+                fmt::format("{} may use {} on {}", flags->application, flags->api, flags->plan));
   });
   CLI::App* subscription = app.add_subcommand("subscription", "Block, unblock or change the plan");
   subscription->require_subcommand(1);
-  for (const auto& [verb, status] : {std::pair{"block", "BLOCKED"}, std::pair{"unblock", "UNBLOCKED"}}) {
+  for (const auto& [verb, status] :
+       {std::pair{"block", "BLOCKED"}, std::pair{"unblock", "UNBLOCKED"}}) {
     auto pair = std::make_shared<SubscriptionFlags>();
     on_run(add_pair(subscription, verb, "acts on live connections within a second", pair), context,
            [&context, pair, status = std::string(status)] {
              const auto answer = context.call("SubscriptionService/ChangeSubscriptionStatus",
                                               {{"name", pair->name()}, {"status", status}});
-             return done(context, answer, fmt::format("subscription {} is {}", pair->name(), status));
+             return done(context, answer,
+                         fmt::format("subscription {} is {}", pair->name(), status));
            });
   }
   auto plan = std::make_shared<SubscriptionFlags>();
@@ -147,10 +149,10 @@ void add_keys(CLI::App& app, Context& context) {
       ->check(CLI::IsMember({"production", "sandbox"}))
       ->capture_default_str();
   on_run(generate, context, [&context, flags]() -> absl::Status {
-    SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
-                            context.call("CredentialService/GenerateKeys",
-                                         {{"application", flags->application},
-                                          {"keyType", upper(flags->type)}}));
+    SLUICE_ASSIGN_OR_RETURN(
+        const boost::json::object answer,
+        context.call("CredentialService/GenerateKeys",
+                     {{"application", flags->application}, {"keyType", upper(flags->type)}}));
     context.print(context.format() == Format::kTable
                       ? fmt::format("consumer key:    {}\nconsumer secret: {}\n"
                                     "The secret is shown once; keep it.\n",
@@ -193,8 +195,8 @@ absl::StatusOr<boost::json::object> token_by_grant(Context& context, const Token
     return unavailable(fmt::format("the token endpoint answered {}", reply.status));
   }
   if (reply.status != 200) {
-    return invalid_argument(fmt::format("{}: {}", text_at(value, "error"),
-                                        text_at(value, "error_description")));
+    return invalid_argument(
+        fmt::format("{}: {}", text_at(value, "error"), text_at(value, "error_description")));
   }
   return std::move(value.get_object());
 }
@@ -208,9 +210,9 @@ absl::Status token(Context& context, const TokenFlags& flags) {
     for (const std::string& scope : flags.scopes) {
       scopes.emplace_back(scope);
     }
-    answer = context.call("TokenService/IssueToken", {{"application", flags.application},
-                                                      {"keyType", upper(flags.type)},
-                                                      {"scopes", scopes}});
+    answer = context.call(
+        "TokenService/IssueToken",
+        {{"application", flags.application}, {"keyType", upper(flags.type)}, {"scopes", scopes}});
   } else {
     return invalid_argument("give an application, or --key and --secret");
   }
@@ -247,10 +249,10 @@ void add_token(CLI::App& app, Context& context) {
   });
   on_run(sub, context, [&context, revoke]() -> absl::Status {
     SLUICE_ASSIGN_OR_RETURN(const std::string text, read_secret(revoke->token));
-    const auto answer = context.call("TokenService/RevokeToken",
-                                     {{"token", text},
-                                      {"application", revoke->application},
-                                      {"connection", revoke->connection}});
+    const auto answer =
+        context.call("TokenService/RevokeToken", {{"token", text},
+                                                  {"application", revoke->application},
+                                                  {"connection", revoke->connection}});
     return done(context, answer,
                 answer.ok() ? fmt::format("{} revoked", text_at(*answer, "revoked")) : "");
   });

@@ -13,10 +13,18 @@ namespace {
 
 const std::vector<Column>& record_columns() {
   static const std::vector<Column> kColumns{
-      {"TIME", "end"},         {"CONNECTION", "connectionId"}, {"PART", "part"},
-      {"API", "api"},          {"APPLICATION", "application"}, {"CLIENT", "clientAddress"},
-      {"STATUS", "status"},    {"CODE", "code"},               {"CLOSE", "closeCode"},
-      {"UP", "messagesUp"},    {"DOWN", "messagesDown"},       {"REASON", "reason"},
+      {"TIME", "end"},
+      {"CONNECTION", "connectionId"},
+      {"PART", "part"},
+      {"API", "api"},
+      {"APPLICATION", "application"},
+      {"CLIENT", "clientAddress"},
+      {"STATUS", "status"},
+      {"CODE", "code"},
+      {"CLOSE", "closeCode"},
+      {"UP", "messagesUp"},
+      {"DOWN", "messagesDown"},
+      {"REASON", "reason"},
   };
   return kColumns;
 }
@@ -104,18 +112,18 @@ absl::Status list(Context& context, const Filter& filter) {
   return absl::OkStatus();
 }
 
-// Prints records as they come in, until interrupted: asks once a second for those of the last minute
-// and shows what is new.
+// Prints records as they come in, until interrupted: asks once a second for those of the last
+// minute and shows what is new.
 absl::Status tail(Context& context, const Filter& filter) {
   SLUICE_ASSIGN_OR_RETURN(Door * door, context.door());
   std::set<std::string> seen;
   bool first = true;
   while (true) {
     SLUICE_ASSIGN_OR_RETURN(const std::string since, since_of("1m"));
-    SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
-                            door->call("UsageService/ListRecords",
-                                       {{"pageSize", 1000}, {"connectionId", filter.id},
-                                        {"since", since}}));
+    SLUICE_ASSIGN_OR_RETURN(
+        const boost::json::object answer,
+        door->call("UsageService/ListRecords",
+                   {{"pageSize", 1000}, {"connectionId", filter.id}, {"since", since}}));
     const boost::json::array records = array_of(answer, "records");
     std::set<std::string> now;
     for (auto record = records.rbegin(); record != records.rend(); ++record) {
@@ -165,7 +173,8 @@ void add_usage(CLI::App& app, Context& context) {
   for (const bool follow : {false, true}) {
     auto filter = std::make_shared<Filter>();
     CLI::App* command = connections->add_subcommand(
-        follow ? "tail" : "list", follow ? "Records as they come in" : "As the proxies report them");
+        follow ? "tail" : "list",
+        follow ? "Records as they come in" : "As the proxies report them");
     command->add_flag("--refused", filter->refused, "refused handshakes");
     command->add_option("--id", filter->id, "one connection, by its id (X-Request-Id)");
     on_run(command, context, [&context, filter, follow] {

@@ -118,7 +118,8 @@ Task<absl::Status> Client::shake_hands(const Url& url, const http::Headers& head
   side_->consume(answer.consumed);
   if (answer.head.status != 101) {
     // The reason stands in the body, which comes with the head or right behind it.
-    while ((co_await side_->read_more(limits::kReadBufferBytes, loop_.clock().now() + seconds(1))).ok()) {
+    while ((co_await side_->read_more(limits::kReadBufferBytes, loop_.clock().now() + seconds(1)))
+               .ok()) {
     }
     co_return refused(answer.head);
   }
@@ -197,18 +198,16 @@ Task<absl::Status> Client::receive() {
   while (true) {
     if (!outbox_.empty()) {
       const std::string out = std::exchange(outbox_, {});
-      SLUICE_CO_RETURN_IF_ERROR(
-          co_await side_->write_all(out, loop_.clock().now() + seconds(30)));
+      SLUICE_CO_RETURN_IF_ERROR(co_await side_->write_all(out, loop_.clock().now() + seconds(30)));
       quiet_since = loop_.clock().now();
     }
     if (input_ended_ && !close_sent_ && loop_.clock().now() > quiet_since + kPipedPause) {
       close_sent_ = true;
       const std::string close = websocket::make_close(1000, "", fresh_mask(loop_.rng()));
-      SLUICE_CO_RETURN_IF_ERROR(
-          co_await side_->write_all(close, loop_.clock().now() + seconds(5)));
+      SLUICE_CO_RETURN_IF_ERROR(co_await side_->write_all(close, loop_.clock().now() + seconds(5)));
     }
-    const absl::Status status = co_await side_->read_more(
-        limits::kReadBufferBytes * 2, loop_.clock().now() + milliseconds(50));
+    const absl::Status status = co_await side_->read_more(limits::kReadBufferBytes * 2,
+                                                          loop_.clock().now() + milliseconds(50));
     if (status.code() == absl::StatusCode::kDeadlineExceeded) {
       continue;
     }

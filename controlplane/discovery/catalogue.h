@@ -1,5 +1,5 @@
-// The configuration as proxies receive it: every resource serialised once and shared by all streams,
-// and which gateway group sees which.
+// The configuration as proxies receive it: every resource serialised once and shared by all
+// streams, and which gateway group sees which.
 #pragma once
 
 #include <map>
@@ -41,7 +41,7 @@ class Catalogue {
  private:
   struct Item {
     sync::ResourcePtr resource;
-    std::set<std::string> groups;         // Api, Listener
+    std::set<std::string> groups;          // Api, Listener
     std::set<config::ResourceKey> refers;  // Upstreams of an Api, Secret of a Listener
   };
   struct Group {

@@ -1,5 +1,6 @@
 // The ADS server: what each proxy of a group may see, pushed as it changes, and who has what in
-// force. gRPC is an adapter in front of proxy/sync's streams; everything runs on one thread of its own.
+// force. gRPC is an adapter in front of proxy/sync's streams; everything runs on one thread of its
+// own.
 #pragma once
 
 #include <cstdint>
@@ -67,14 +68,14 @@ class DiscoveryServer {
   void disconnect(const std::string& node_id);
 
   struct Metrics {
-    std::uint64_t streams = 0;           // open now
-    std::uint64_t proxies = 0;           // connected now
+    std::uint64_t streams = 0;  // open now
+    std::uint64_t proxies = 0;  // connected now
     std::uint64_t responses = 0;
     std::uint64_t acks = 0;
     std::uint64_t nacks = 0;
-    std::uint64_t refused_streams = 0;   // by certificate, node id or protocol
-    std::uint64_t feed_failures = 0;     // of reading the store
-    std::int64_t revision = 0;           // that proxies are sent
+    std::uint64_t refused_streams = 0;  // by certificate, node id or protocol
+    std::uint64_t feed_failures = 0;    // of reading the store
+    std::int64_t revision = 0;          // that proxies are sent
   };
   Metrics metrics() const;
 

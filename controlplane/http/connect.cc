@@ -42,8 +42,8 @@ const Code& code_of(absl::StatusCode status) {
   return kCodes[1];
 }
 
-// protobuf says `(api.spec) contxt: Cannot find field.`, `(api.name): invalid value 5 for type ...`,
-// or for what is no JSON a reason, the line, and a mark under it.
+// protobuf says `(api.spec) contxt: Cannot find field.`, `(api.name): invalid value 5 for type
+// ...`, or for what is no JSON a reason, the line, and a mark under it.
 std::string reword(std::string_view text) {
   constexpr std::string_view kUnknown = ": Cannot find field.";
   const std::string_view line = text.substr(0, text.find('\n'));
@@ -81,8 +81,8 @@ absl::Status message_from_json(std::string_view json, google::protobuf::Message&
     return absl::OkStatus();
   }
   const google::protobuf::util::Status status = google::protobuf::util::JsonStringToMessage(
-      google::protobuf::StringPiece(json.data(), static_cast<std::ptrdiff_t>(json.size())), &message,
-      google::protobuf::util::JsonParseOptions());
+      google::protobuf::StringPiece(json.data(), static_cast<std::ptrdiff_t>(json.size())),
+      &message, google::protobuf::util::JsonParseOptions());
   if (status.ok()) {
     return absl::OkStatus();
   }

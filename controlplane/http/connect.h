@@ -21,8 +21,8 @@ int connect_http_status(absl::StatusCode code);
 std::string connect_error(std::string_view code, std::string_view message);
 std::string connect_error(const absl::Status& status);
 
-// Fills `message` from protobuf's JSON form. INVALID_ARGUMENT names the field that is unknown or has a
-// wrong value. An empty body is an empty message.
+// Fills `message` from protobuf's JSON form. INVALID_ARGUMENT names the field that is unknown or
+// has a wrong value. An empty body is an empty message.
 absl::Status message_from_json(std::string_view json, google::protobuf::Message& message);
 absl::StatusOr<std::string> message_to_json(const google::protobuf::Message& message);
 

@@ -26,7 +26,8 @@ TEST(Connect, MapsCodesAsItsSpecificationSays) {
 }
 
 TEST(Connect, WritesErrorsAsJson) {
-  EXPECT_EQ(connect_error(not_found("no \"x\"\n")), R"({"code":"not_found","message":"no \"x\"\n"})");
+  EXPECT_EQ(connect_error(not_found("no \"x\"\n")),
+            R"({"code":"not_found","message":"no \"x\"\n"})");
 }
 
 TEST(Connect, ReadsBothSpellingsAndWritesTheCanonicalOne) {
@@ -54,7 +55,8 @@ TEST(Connect, NamesTheFieldThatIsWrong) {
             "api.spec.contxt: there is no such field");
   EXPECT_EQ(fault_of(R"({"foo":1})"), "foo: there is no such field");
   EXPECT_EQ(fault_of(R"({"api":{"name":5}})"), "api.name: invalid value 5 for type TYPE_STRING");
-  EXPECT_EQ(fault_of(R"({"api":{"spec":{"state":"NOPE"}}})").rfind("api.spec.state: invalid", 0), 0u);
+  EXPECT_EQ(fault_of(R"({"api":{"spec":{"state":"NOPE"}}})").rfind("api.spec.state: invalid", 0),
+            0u);
 }
 
 TEST(Connect, RefusesWhatIsNoMessage) {

@@ -53,9 +53,7 @@ Response wrong_method(std::string_view allowed) {
   return response;
 }
 
-bool reads(const Request& request) {
-  return request.method == "GET" || request.method == "HEAD";
-}
+bool reads(const Request& request) { return request.method == "GET" || request.method == "HEAD"; }
 
 bool oauth_path(std::string_view path) {
   return path == "/oauth2/token" || path == "/token" || path == "/oauth2/revoke";
@@ -144,13 +142,13 @@ absl::StatusOr<std::unique_ptr<Door>> Door::start(Services services,
       options.body_bytes_max = kOpenBodyBytesMax;
     }
     auto server = httpserver::HttpServer::start(
-        door->loop_, std::move(options),
-        [raw = door.get(), open = opening.open](Request request) {
+        door->loop_, std::move(options), [raw = door.get(), open = opening.open](Request request) {
           return raw->handle(open, std::move(request));
         });
     if (!server.ok()) {
-      return absl::Status(server.status().code(),
-                          to_absl(fmt::format("{}: {}", opening.name, message_of(server.status()))));
+      return absl::Status(
+          server.status().code(),
+          to_absl(fmt::format("{}: {}", opening.name, message_of(server.status()))));
     }
     door->servers_.push_back(*std::move(server));
   }
@@ -260,8 +258,8 @@ Task<Response> Door::handle_oauth(Request request) {
   parsed.authorization = std::string(request.headers.get("Authorization"));
   parsed.client_address = request.peer.ip;
   if (!media_type_is(request, "application/x-www-form-urlencoded")) {
-    co_return from_oauth(oauth::oauth_error(
-        400, "invalid_request", "The body must be application/x-www-form-urlencoded."));
+    co_return from_oauth(oauth::oauth_error(400, "invalid_request",
+                                            "The body must be application/x-www-form-urlencoded."));
   }
   absl::StatusOr<wire::Form> form = wire::parse_form(request.body);
   if (!form.ok()) {
@@ -270,9 +268,8 @@ Task<Response> Door::handle_oauth(Request request) {
   parsed.form = *std::move(form);
   const bool revoke = request.path == "/oauth2/revoke";
   std::function<Outcome()> work = [this, revoke, parsed]() -> Outcome {
-    oauth::Response answer = revoke
-                                 ? services_.oauth.revoke(parsed, system_wall(), system_mono())
-                                 : services_.oauth.token(parsed, system_wall(), system_mono());
+    oauth::Response answer = revoke ? services_.oauth.revoke(parsed, system_wall(), system_mono())
+                                    : services_.oauth.token(parsed, system_wall(), system_mono());
     const nanoseconds delay = answer.delay;
     return {from_oauth(std::move(answer)), delay};
   };
@@ -321,8 +318,8 @@ Task<Response> Door::on_pool(bool waits, std::function<Outcome()> work) {
     });
   };
   pending_.emplace(id, &pending);
-  const bool taken = waits ? services_.pool.post_waiting(std::move(job))
-                           : services_.pool.post(std::move(job));
+  const bool taken =
+      waits ? services_.pool.post_waiting(std::move(job)) : services_.pool.post(std::move(job));
   absl::Status status = resource_exhausted("too many calls are under way; try again");
   if (taken) {
     status = co_await pending.wait.wait();

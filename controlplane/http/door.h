@@ -1,6 +1,6 @@
-// The control plane's HTTPS door: the admin services as JSON, OAuth, health and metrics, portal files;
-// and its second, public opening with OAuth alone. On a loop and thread of its own; what may block runs
-// on the handler pool and comes back.
+// The control plane's HTTPS door: the admin services as JSON, OAuth, health and metrics, portal
+// files; and its second, public opening with OAuth alone. On a loop and thread of its own; what may
+// block runs on the handler pool and comes back.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +42,7 @@ struct Opening {
   std::string address;
   std::uint16_t port = 0;
   std::shared_ptr<const net::TlsServerContext> tls;  // null: plain text
-  bool open = false;  // OAuth and well-known paths only
+  bool open = false;                                 // OAuth and well-known paths only
 };
 
 class Door {

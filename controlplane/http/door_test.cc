@@ -24,7 +24,8 @@ constexpr char kOrganisation[] = "default";
 class DoorTest : public ::testing::Test {
  protected:
   DoorTest()
-      : directory_(std::filesystem::temp_directory_path() / ("sluice-door-" + hex(random_bytes(8)))) {
+      : directory_(std::filesystem::temp_directory_path() /
+                   ("sluice-door-" + hex(random_bytes(8)))) {
     std::filesystem::create_directory(directory_);
     store::SqliteOptions options;
     options.path = (directory_ / "control.db").string();
@@ -64,15 +65,14 @@ class DoorTest : public ::testing::Test {
         });
     table_->add<admin::v1::JoinRequest>(
         "sluice.admin.v1.JoinService.Join", {.access = api::Access::kJoin},
-        [](const api::CallContext&,
-           const admin::v1::JoinRequest&) -> absl::StatusOr<admin::v1::JoinResponse> {
-          return admin::v1::JoinResponse();
-        });
+        [](const api::CallContext&, const admin::v1::JoinRequest&)
+            -> absl::StatusOr<admin::v1::JoinResponse> { return admin::v1::JoinResponse(); });
   }
 
   void start() {
     pool_ = std::make_unique<api::HandlerPool>();
-    Services services{*table_, *pool_, *endpoints_, *users_, metrics_, [this] { return ready_; },
+    Services services{*table_,    *pool_,       *endpoints_,
+                      *users_,    metrics_,     [this] { return ready_; },
                       "the CA\n", portal_.get()};
     auto door = Door::start(std::move(services), {{"door", "127.0.0.1", 0, nullptr, false},
                                                   {"public", "127.0.0.1", 0, nullptr, true}});
@@ -236,17 +236,15 @@ TEST_F(DoorTest, SendsSecurityHeadersAndNoCors) {
 
 TEST_F(DoorTest, SaysWhichAddressIsTaken) {
   Services services{*table_, *pool_, *endpoints_, *users_, metrics_, [this] { return ready_; },
-                    "", nullptr};
-  const auto second = Door::start(
-      std::move(services), {{"door", "127.0.0.1", door_->ports()[0], nullptr, false}});
+                    "",      nullptr};
+  const auto second =
+      Door::start(std::move(services), {{"door", "127.0.0.1", door_->ports()[0], nullptr, false}});
   ASSERT_FALSE(second.ok());
   EXPECT_NE(message_of(second.status()).find(std::to_string(door_->ports()[0])), std::string::npos)
       << second.status();
 }
 
-TEST(StaticFiles, NeedAnIndex) {
-  EXPECT_FALSE(StaticFiles::load("/nowhere").ok());
-}
+TEST(StaticFiles, NeedAnIndex) { EXPECT_FALSE(StaticFiles::load("/nowhere").ok()); }
 
 }  // namespace
 }  // namespace sluice::controlplane::http

@@ -72,8 +72,7 @@ class Program {
         std::string name;
         std::string address;
         words >> name >> address;
-        ports[name] =
-            static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
+        ports[name] = static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1)));
       }
     }
     std::free(line);
@@ -102,15 +101,16 @@ class Program {
 class ProgramTest : public ::testing::Test {
  protected:
   ProgramTest()
-      : data_(std::filesystem::temp_directory_path() / ("sluice-program-" + hex(random_bytes(8)))) {}
+      : data_(std::filesystem::temp_directory_path() / ("sluice-program-" + hex(random_bytes(8)))) {
+  }
   ~ProgramTest() override {
     program_.reset();
     std::filesystem::remove_all(data_);
   }
 
   std::vector<std::string> arguments(std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"--data-dir", data_.string(), "--http", "127.0.0.1:0", "--grpc",
-                                    "127.0.0.1:0"};
+    std::vector<std::string> all = {"--data-dir",  data_.string(), "--http",
+                                    "127.0.0.1:0", "--grpc",       "127.0.0.1:0"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -122,8 +122,8 @@ class ProgramTest : public ::testing::Test {
     client_ = std::make_unique<Client>(program_->ports["door"], ca_);
   }
   void login(const std::string& password = "long enough") {
-    const Reply reply = client_->call(
-        "AuthService/Login", R"({"user":"admin","password":")" + password + R"("})");
+    const Reply reply =
+        client_->call("AuthService/Login", R"({"user":"admin","password":")" + password + R"("})");
     ASSERT_EQ(reply.status, 200) << reply.body;
     client_->token = reply.text("token");
   }
@@ -246,10 +246,10 @@ TEST_F(ProgramTest, SaysWhichPortIsTaken) {
   for (const char* name : {"door", "grpc"}) {
     const std::string address = "127.0.0.1:" + std::to_string(program_->ports[name]);
     const std::string other = data_.string() + "-other";
-    Program second({"--data-dir", other, "--http",
-                    name == std::string("door") ? address : "127.0.0.1:0", "--grpc",
-                    name == std::string("grpc") ? address : "127.0.0.1:0"},
-                   "long enough");
+    Program second(
+        {"--data-dir", other, "--http", name == std::string("door") ? address : "127.0.0.1:0",
+         "--grpc", name == std::string("grpc") ? address : "127.0.0.1:0"},
+        "long enough");
     EXPECT_FALSE(second.ready());
     EXPECT_EQ(second.wait(), 1);
     EXPECT_NE(second.log.find(address), std::string::npos) << second.log;

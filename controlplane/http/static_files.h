@@ -14,8 +14,9 @@ namespace sluice::controlplane::http {
 // Immutable; any thread.
 class StaticFiles {
  public:
-  // All regular files below `directory`; symbolic links and names that begin with a dot are left out.
-  // Errors name the file; more than 64 MiB together are refused, and a directory without index.html.
+  // All regular files below `directory`; symbolic links and names that begin with a dot are left
+  // out. Errors name the file; more than 64 MiB together are refused, and a directory without
+  // index.html.
   static absl::StatusOr<StaticFiles> load(const std::string& directory);
 
   // For a GET of a normalised path. A path of no file that does not look like a file's name gets

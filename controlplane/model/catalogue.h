@@ -48,7 +48,8 @@ struct Reference {
   std::string path() const;
 };
 
-// In order of fields. The built-in plan Unlimited and the group `default` are references like others.
+// In order of fields. The built-in plan Unlimited and the group `default` are references like
+// others.
 std::vector<Reference> references_of(const Kind& kind, const Message& spec);
 
 // One thread at a time, or behind a lock.

@@ -20,18 +20,12 @@ struct Transition {
 
 // Publishing what is published and prototyping a prototype change nothing, as with the reference.
 constexpr Transition kTransitions[] = {
-    {Api::CREATED, "publish", Api::PUBLISHED},
-    {Api::CREATED, "prototype", Api::PROTOTYPED},
-    {Api::PROTOTYPED, "publish", Api::PUBLISHED},
-    {Api::PROTOTYPED, "demote", Api::CREATED},
-    {Api::PROTOTYPED, "prototype", Api::PROTOTYPED},
-    {Api::PUBLISHED, "block", Api::BLOCKED},
-    {Api::PUBLISHED, "prototype", Api::PROTOTYPED},
-    {Api::PUBLISHED, "demote", Api::CREATED},
-    {Api::PUBLISHED, "deprecate", Api::DEPRECATED},
-    {Api::PUBLISHED, "publish", Api::PUBLISHED},
-    {Api::BLOCKED, "deprecate", Api::DEPRECATED},
-    {Api::BLOCKED, "republish", Api::PUBLISHED},
+    {Api::CREATED, "publish", Api::PUBLISHED},       {Api::CREATED, "prototype", Api::PROTOTYPED},
+    {Api::PROTOTYPED, "publish", Api::PUBLISHED},    {Api::PROTOTYPED, "demote", Api::CREATED},
+    {Api::PROTOTYPED, "prototype", Api::PROTOTYPED}, {Api::PUBLISHED, "block", Api::BLOCKED},
+    {Api::PUBLISHED, "prototype", Api::PROTOTYPED},  {Api::PUBLISHED, "demote", Api::CREATED},
+    {Api::PUBLISHED, "deprecate", Api::DEPRECATED},  {Api::PUBLISHED, "publish", Api::PUBLISHED},
+    {Api::BLOCKED, "deprecate", Api::DEPRECATED},    {Api::BLOCKED, "republish", Api::PUBLISHED},
     {Api::DEPRECATED, "retire", Api::RETIRED},
 };
 
@@ -75,7 +69,8 @@ void copy_subscriptions(Draft& draft, const Key& from, const Resource& to) {
     }
     const auto& old = draft.find(referrer)->as<Subscription>();
     const Key copy{"Subscription", fmt::format("{}:{}", old.application(), to.key.name)};
-    const bool plan_offered = std::find(offered.begin(), offered.end(), old.plan()) != offered.end();
+    const bool plan_offered =
+        std::find(offered.begin(), offered.end(), old.plan()) != offered.end();
     if (!plan_offered || draft.find(copy) != nullptr) {
       continue;
     }
@@ -102,9 +97,10 @@ absl::StatusOr<ApiState> next_state(ApiState from, std::string_view action) {
     }
   }
   if (!known) {
-    return invalid_argument(fmt::format(
-        "'{}' is no action; they are publish, prototype, block, republish, deprecate, retire, demote",
-        action));
+    return invalid_argument(
+        fmt::format("'{}' is no action; they are publish, prototype, block, republish, deprecate, "
+                    "retire, demote",
+                    action));
   }
   return failed_precondition(fmt::format("an API that is {} cannot {}; what can be done: {}",
                                          Api::State_Name(from), action, allowed_from(from)));

@@ -13,8 +13,8 @@ namespace sluice::controlplane::model {
 
 using ApiState = config::v1::Api::State;
 
-// publish, prototype, block, republish, deprecate, retire, demote. INVALID_ARGUMENT: no such action;
-// FAILED_PRECONDITION: not from this state; both say what is allowed.
+// publish, prototype, block, republish, deprecate, retire, demote. INVALID_ARGUMENT: no such
+// action; FAILED_PRECONDITION: not from this state; both say what is allowed.
 absl::StatusOr<ApiState> next_state(ApiState from, std::string_view action);
 
 // Whether a declared state can be reached from `from` by any number of actions.

@@ -6,8 +6,7 @@
 
 #include "controlplane/model/kind_rules.h"
 #include "controlplane/model/lifecycle.h"
-#include "proxy/config/manifest.h"
-#include "proxy/config/names.h"
+#include "proxy/config/text.h"
 #include "sluice/config/v1/config.pb.h"
 
 namespace sluice::controlplane::model {
@@ -93,13 +92,11 @@ void check_references(const Draft& draft, const Resource& resource, std::vector<
   for (const Reference& reference : references_of(kind, *resource.spec)) {
     const bool built_in =
         reference.target.kind == "Plan" && reference.target.name == kUnlimitedPlan;
-    const bool followed =
-        is_compiled(resource.key.kind) && is_compiled(reference.target.kind);
+    const bool followed = is_compiled(resource.key.kind) && is_compiled(reference.target.kind);
     if (!built_in && !followed && draft.find(reference.target) == nullptr) {
-      faults.push_back({resource.key, reference.path(),
-                        fmt::format("there is no {} {}", reference.target.kind,
-                                    reference.target.name),
-                        false});
+      faults.push_back(
+          {resource.key, reference.path(),
+           fmt::format("there is no {} {}", reference.target.kind, reference.target.name), false});
     }
   }
 }
@@ -110,8 +107,8 @@ void check_put(const Draft& draft, const Resource& resource, std::vector<Fault>&
     faults.push_back({resource.key, "name", std::move(fault), false});
   }
   if (resource.spec->ByteSizeLong() > kSpecBytesMax) {
-    faults.push_back({resource.key, "spec",
-                      fmt::format("is longer than {} bytes", kSpecBytesMax), false});
+    faults.push_back(
+        {resource.key, "spec", fmt::format("is longer than {} bytes", kSpecBytesMax), false});
   }
   check_labels(resource, faults);
   check_references(draft, resource, faults);
@@ -144,8 +141,9 @@ void check_erase(const Draft& draft, const Key& key, std::vector<Fault>& faults)
     }
     list += fmt::format("{}{} {}", named == 1 ? "" : ", ", user.kind, user.name);
   }
-  faults.push_back(
-      {key, "", fmt::format("is used by {}; delete with cascade, or change these first", list), true});
+  faults.push_back({key, "",
+                    fmt::format("is used by {}; delete with cascade, or change these first", list),
+                    true});
 }
 
 // Takes the entries that are `value` out of a list; how many are left.
@@ -226,7 +224,8 @@ std::vector<Fault> prepare(const Draft& draft, Resource& resource, const std::st
       resource.key.name = name;
     } else if (!name.empty() && name != resource.key.name) {
       faults.push_back({resource.key, "name",
-                        fmt::format("does not fit its fields; by these it would be {}", name), false});
+                        fmt::format("does not fit its fields; by these it would be {}", name),
+                        false});
     }
   }
   if (const Resource* old = draft.find(resource.key)) {
@@ -239,8 +238,8 @@ std::vector<Fault> prepare(const Draft& draft, Resource& resource, const std::st
       if (!is_set(*spec, field)) {
         copy_field(*old->spec, *spec, field);
       } else if (!same_field(*old->spec, *spec, field)) {
-        faults.push_back({resource.key, "spec." + field,
-                          "never changes; make a new resource instead", false});
+        faults.push_back(
+            {resource.key, "spec." + field, "never changes; make a new resource instead", false});
       }
     }
     resource.create_ms = old->create_ms;

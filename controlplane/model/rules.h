@@ -32,9 +32,9 @@ std::string name_fault(const Kind& kind, std::string_view name);
 // APPLICATION:API or APPLICATION:KEYTYPE, from the spec; "" if a part is missing.
 std::string composed_name(const Kind& kind, const Message& spec);
 
-// Fills in what a caller left out: a composed name, or from it the fields; what an update keeps; the
-// state in which a new resource starts; the owner, `user`. Says where the new spec would change what
-// never changes.
+// Fills in what a caller left out: a composed name, or from it the fields; what an update keeps;
+// the state in which a new resource starts; the owner, `user`. Says where the new spec would change
+// what never changes.
 std::vector<Fault> prepare(const Draft& draft, Resource& resource, const std::string& user);
 
 // Every fault of the draft's changes: names, labels, references, states, what is in use.

@@ -166,7 +166,8 @@ absl::StatusOr<Client> Endpoints::authenticate(const Request& request, Mono mono
   const std::string_view form_secret = parameter(request, "client_secret");
   if (!request.authorization.empty()) {
     given = basic_credentials(request.authorization);
-    const bool twice = !form_secret.empty() || (given && !form_key.empty() && form_key != given->key);
+    const bool twice =
+        !form_secret.empty() || (given && !form_key.empty() && form_key != given->key);
     if (twice) {
       refusal = oauth_error(400, "invalid_request",
                             "Client credentials came in the header and in the body; send one.");
@@ -234,9 +235,8 @@ Response Endpoints::token(const Request& request, Wall now, Mono mono) {
   for (const std::string& name : issued->scopes) {
     scope += (scope.empty() ? "" : " ") + name;
   }
-  boost::json::object body = {{"access_token", issued->access_token},
-                              {"scope", scope},
-                              {"token_type", "Bearer"}};
+  boost::json::object body = {
+      {"access_token", issued->access_token}, {"scope", scope}, {"token_type", "Bearer"}};
   // RFC 6749 has no way to say "never" but to leave the life out.
   if (issued->expires_in > 0) {
     body["expires_in"] = issued->expires_in;
@@ -267,14 +267,14 @@ Response Endpoints::revoke(const Request& request, Wall now, Mono mono) {
 
 std::string Endpoints::metadata(const std::string& issuer) {
   const boost::json::array authentication = {"client_secret_basic", "client_secret_post"};
-  return boost::json::serialize(boost::json::object{
-      {"issuer", issuer},
-      {"token_endpoint", issuer + "/oauth2/token"},
-      {"token_endpoint_auth_methods_supported", authentication},
-      {"revocation_endpoint", issuer + "/oauth2/revoke"},
-      {"revocation_endpoint_auth_methods_supported", authentication},
-      {"grant_types_supported", boost::json::array{"client_credentials"}},
-      {"response_types_supported", boost::json::array{}}});
+  return boost::json::serialize(
+      boost::json::object{{"issuer", issuer},
+                          {"token_endpoint", issuer + "/oauth2/token"},
+                          {"token_endpoint_auth_methods_supported", authentication},
+                          {"revocation_endpoint", issuer + "/oauth2/revoke"},
+                          {"revocation_endpoint_auth_methods_supported", authentication},
+                          {"grant_types_supported", boost::json::array{"client_credentials"}},
+                          {"response_types_supported", boost::json::array{}}});
 }
 
 }  // namespace sluice::controlplane::oauth

@@ -18,7 +18,8 @@ using Form = std::vector<std::pair<std::string, std::string>>;
 class OauthTest : public testing::Test {
  protected:
   OauthTest()
-      : directory_(std::filesystem::temp_directory_path() / ("sluice-oauth-" + hex(random_bytes(8)))) {
+      : directory_(std::filesystem::temp_directory_path() /
+                   ("sluice-oauth-" + hex(random_bytes(8)))) {
     std::filesystem::create_directory(directory_);
     store::SqliteOptions options;
     options.path = (directory_ / "control.db").string();
@@ -36,7 +37,8 @@ class OauthTest : public testing::Test {
   void put_application(const std::string& name, config::v1::Application::Status status) {
     config::v1::Application application;
     application.set_status(status);
-    store::Write write{.kind = "Application", .name = name, .spec = application.SerializeAsString()};
+    store::Write write{
+        .kind = "Application", .name = name, .spec = application.SerializeAsString()};
     ASSERT_TRUE(store_->commit(kOrganisation, {write}).ok());
   }
   admin::v1::GenerateKeysResponse generate(const std::string& application,
@@ -121,8 +123,9 @@ TEST_F(OauthTest, DecodesBasicCredentials) {
   for (const char c : keys_.consumer_secret()) {
     escaped += "%" + hex(std::string(1, c));
   }
-  EXPECT_EQ(token(request({{"grant_type", "client_credentials"}}, keys_.consumer_key(), escaped)).status,
-            200);
+  EXPECT_EQ(
+      token(request({{"grant_type", "client_credentials"}}, keys_.consumer_key(), escaped)).status,
+      200);
 }
 
 TEST_F(OauthTest, RefusesCredentialsInTwoPlaces) {
@@ -167,11 +170,14 @@ TEST_F(OauthTest, LocksOutAClientThatGuessesForAMinute) {
 TEST_F(OauthTest, NamesWhatIsWrongWithARequest) {
   EXPECT_EQ(text(token(request({})), "error"), "invalid_request");
   EXPECT_EQ(text(token(request({{"grant_type", "password"}})), "error"), "unsupported_grant_type");
-  EXPECT_EQ(text(token(request({{"grant_type", "client_credentials"}, {"grant_type", "x"}})), "error"),
-            "invalid_request");
-  EXPECT_EQ(text(token(request({{"grant_type", "client_credentials"}, {"scope", "a\"b"}})), "error"),
-            "invalid_scope");
-  EXPECT_EQ(text(token(request({{"grant_type", "client_credentials"}, {"validity_period", "x"}})), "error"),
+  EXPECT_EQ(
+      text(token(request({{"grant_type", "client_credentials"}, {"grant_type", "x"}})), "error"),
+      "invalid_request");
+  EXPECT_EQ(
+      text(token(request({{"grant_type", "client_credentials"}, {"scope", "a\"b"}})), "error"),
+      "invalid_scope");
+  EXPECT_EQ(text(token(request({{"grant_type", "client_credentials"}, {"validity_period", "x"}})),
+                 "error"),
             "invalid_request");
 }
 

@@ -44,17 +44,17 @@ absl::Status check_scopes(const std::vector<std::string>& scopes) {
                          return c > 0x20 && c < 0x7f && c != '"' && c != '\\';
                        });
     if (!valid) {
-      return invalid_argument(fmt::format(
-          "a scope has 1 to {} visible ASCII characters without quotes and backslashes",
-          kScopeBytesMax));
+      return invalid_argument(
+          fmt::format("a scope has 1 to {} visible ASCII characters without quotes and backslashes",
+                      kScopeBytesMax));
     }
   }
   return absl::OkStatus();
 }
 
 bool alive(const config::v1::Token& token, Wall now) {
-  return !token.revoked() && (!token.has_expires() ||
-                              TimeUtil::TimestampToMilliseconds(token.expires()) > to_ms(now));
+  return !token.revoked() &&
+         (!token.has_expires() || TimeUtil::TimestampToMilliseconds(token.expires()) > to_ms(now));
 }
 
 store::Write revocation(config::v1::Token token) {
@@ -214,8 +214,7 @@ absl::StatusOr<IssuedToken> Tokens::issue(const Client& client, const IssueOptio
   write.name = token.sha256();
   write.spec = token.SerializeAsString();
   commit.writes.push_back(std::move(write));
-  commit.required = {{"Application", client.spec.application()},
-                     {"Credential", client.credential}};
+  commit.required = {{"Application", client.spec.application()}, {"Credential", client.credential}};
   SLUICE_ASSIGN_OR_RETURN(issued.revision, store_.commit(organisation_, std::move(commit)));
   issued_.fetch_add(1, std::memory_order_relaxed);
   return issued;
@@ -226,8 +225,7 @@ absl::StatusOr<admin::v1::IssueTokenResponse> Tokens::issue(
   SLUICE_RETURN_IF_ERROR(check_key_type(request.key_type()));
   Client client;
   client.credential = credential_name(request.application(), request.key_type());
-  const absl::StatusOr<store::Row> row =
-      store_.get(organisation_, "Credential", client.credential);
+  const absl::StatusOr<store::Row> row = store_.get(organisation_, "Credential", client.credential);
   if (absl::IsNotFound(row.status())) {
     return not_found(fmt::format(
         "application: {} has no {} keys; make them first (`sluicectl keys generate {} --type {}`)",
@@ -263,8 +261,8 @@ absl::StatusOr<admin::v1::RevokeTokenResponse> Tokens::revoke_all(
 
 absl::StatusOr<admin::v1::RevokeTokenResponse> Tokens::revoke(
     const admin::v1::RevokeTokenRequest& request, Wall now) {
-  const int given = !request.token().empty() + !request.application().empty() +
-                    !request.connection().empty();
+  const int given =
+      !request.token().empty() + !request.application().empty() + !request.connection().empty();
   if (given != 1) {
     return invalid_argument("give exactly one of token, application and connection");
   }
@@ -305,7 +303,8 @@ absl::StatusOr<admin::v1::RevokeTokenResponse> Tokens::revoke_by_connection(
   SLUICE_ASSIGN_OR_RETURN(const store::RecordPage page, store_.list_records(organisation_, filter));
   if (page.records.empty()) {
     return not_found(
-        "connection: no record of it has come in; proxies report live connections every few seconds");
+        "connection: no record of it has come in; proxies report live connections every few "
+        "seconds");
   }
   const telemetry::v1::Record& record = page.records.front();
   if (record.token_id().size() != kTokenIdDigits || record.application().empty()) {
@@ -321,8 +320,7 @@ absl::StatusOr<admin::v1::RevokeTokenResponse> Tokens::revoke_by_connection(
 }
 
 absl::StatusOr<bool> Tokens::revoke_own(const Client& client, std::string_view token, Wall now) {
-  absl::StatusOr<store::Row> row =
-      store_.get(organisation_, store::kTokenKind, hex(sha256(token)));
+  absl::StatusOr<store::Row> row = store_.get(organisation_, store::kTokenKind, hex(sha256(token)));
   if (absl::IsNotFound(row.status())) {
     return false;
   }

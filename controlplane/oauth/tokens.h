@@ -1,5 +1,5 @@
-// Consumer keys and access tokens of applications. Secrets and tokens are random, shown once, and kept
-// as SHA-256 only.
+// Consumer keys and access tokens of applications. Secrets and tokens are random, shown once, and
+// kept as SHA-256 only.
 #pragma once
 
 #include <atomic>
@@ -65,9 +65,9 @@ class Tokens {
   absl::StatusOr<admin::v1::IssueTokenResponse> issue(const admin::v1::IssueTokenRequest& request,
                                                       Wall now);
 
-  // For an operator: by token, by application (all its tokens), or by connection: the token that the
-  // connection came with, which the proxies' records name by the first 16 digits of its SHA-256.
-  // NOT_FOUND, FAILED_PRECONDITION (no record of the connection names its token).
+  // For an operator: by token, by application (all its tokens), or by connection: the token that
+  // the connection came with, which the proxies' records name by the first 16 digits of its
+  // SHA-256. NOT_FOUND, FAILED_PRECONDITION (no record of the connection names its token).
   absl::StatusOr<admin::v1::RevokeTokenResponse> revoke(
       const admin::v1::RevokeTokenRequest& request, Wall now);
 

@@ -80,8 +80,8 @@ bool add_extension(X509* certificate, X509* issuer, int nid, const std::string& 
 }
 
 bool add_general_name(GENERAL_NAMES* names, int type, const std::string& value) {
-  GENERAL_NAME* name = a2i_GENERAL_NAME(nullptr, nullptr, nullptr, type,
-                                        const_cast<char*>(value.c_str()), 0);
+  GENERAL_NAME* name =
+      a2i_GENERAL_NAME(nullptr, nullptr, nullptr, type, const_cast<char*>(value.c_str()), 0);
   return name != nullptr && sk_GENERAL_NAME_push(names, name) > 0;
 }
 
@@ -113,7 +113,8 @@ bool set_name(X509_NAME* name, const std::string& text) {
   // A common name holds at most 64 characters; what counts stands in the alternative names.
   const std::string common = text.substr(0, 64);
   return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8,
-                                    reinterpret_cast<const unsigned char*>("Sluice"), -1, -1, 0) == 1 &&
+                                    reinterpret_cast<const unsigned char*>("Sluice"), -1, -1,
+                                    0) == 1 &&
          X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
                                     reinterpret_cast<const unsigned char*>(common.data()),
                                     static_cast<int>(common.size()), -1, 0) == 1;
@@ -214,9 +215,8 @@ bool valid_name(std::string_view name) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
   };
   return !name.empty() && name.size() <= limits::kNameBytesMax && alnum(name.front()) &&
-         std::all_of(name.begin(), name.end(), [&](char c) {
-           return alnum(c) || c == '.' || c == '_' || c == '-';
-         });
+         std::all_of(name.begin(), name.end(),
+                     [&](char c) { return alnum(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 absl::StatusOr<Peer> peer_from_certificate(const std::string& certificate_pem) {
@@ -238,11 +238,12 @@ absl::StatusOr<Peer> peer_from_certificate(const std::string& certificate_pem) {
     peer.group = rest.substr(0, slash);
     peer.name = slash == std::string_view::npos ? "" : rest.substr(slash + 1);
   }
-  const bool valid = valid_name(peer.name) &&
-                     (peer.kind != Peer::Kind::kProxy || valid_name(peer.group));
+  const bool valid =
+      valid_name(peer.name) && (peer.kind != Peer::Kind::kProxy || valid_name(peer.group));
   if (peer.kind == Peer::Kind::kNone || !valid) {
     return invalid_argument(
-        "the client's certificate names neither a proxy (spiffe://sluice/GROUP/NODE) nor an operator "
+        "the client's certificate names neither a proxy (spiffe://sluice/GROUP/NODE) nor an "
+        "operator "
         "(spiffe://sluice-operator/NAME)");
   }
   return peer;
@@ -274,9 +275,8 @@ bool needs_renewal(const std::string& certificate_pem, const std::string& ca_pem
   const Wall begin = wall_of(X509_get0_notBefore(certificate.get()));
   const Wall end = wall_of(X509_get0_notAfter(certificate.get()));
   return now >= begin + (end - begin) / 3 * 2 ||
-         !std::all_of(names.begin(), names.end(), [&](const std::string& name) {
-           return has_name(certificate.get(), name);
-         });
+         !std::all_of(names.begin(), names.end(),
+                      [&](const std::string& name) { return has_name(certificate.get(), name); });
 }
 
 std::vector<std::string> default_server_names() {

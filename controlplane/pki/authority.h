@@ -46,8 +46,8 @@ absl::StatusOr<Peer> peer_from_certificate(const std::string& certificate_pem);
 // Lower-case hex SHA-256 of the DER form of the first certificate in `pem`.
 absl::StatusOr<std::string> fingerprint(const std::string& pem);
 
-// Whether `certificate_pem` should be made anew: two thirds of its life are over, or it lacks one of
-// `names`, or it is not issued_by() that authority, or cannot be read.
+// Whether `certificate_pem` should be made anew: two thirds of its life are over, or it lacks one
+// of `names`, or it is not issued_by() that authority, or cannot be read.
 bool needs_renewal(const std::string& certificate_pem, const std::string& ca_pem,
                    const std::vector<std::string>& names, Wall now);
 

@@ -33,8 +33,11 @@ unsigned mode_of(const std::string& path) {
 }
 
 Subject proxy_subject(std::string join = "") {
-  return {.names = {}, .uri = "spiffe://sluice/default/node-1", .join = std::move(join),
-          .server = false, .life = kDay * 7};
+  return {.names = {},
+          .uri = "spiffe://sluice/default/node-1",
+          .join = std::move(join),
+          .server = false,
+          .life = kDay * 7};
 }
 
 TEST_F(AuthorityTest, IsMadeOnceAndReadAgain) {
@@ -81,7 +84,8 @@ TEST_F(AuthorityTest, ServerCertificateIsMadeAnewWhenANameIsMissing) {
   const Wall now = system_wall();
   const std::string first = authority->server_certificate({"localhost"}, now)->certificate_pem;
   const std::string second =
-      authority->server_certificate({"localhost", "10.1.2.3", "gw.example.com"}, now)->certificate_pem;
+      authority->server_certificate({"localhost", "10.1.2.3", "gw.example.com"}, now)
+          ->certificate_pem;
   EXPECT_NE(first, second);
   EXPECT_FALSE(needs_renewal(second, authority->certificate_pem(), {"gw.example.com"}, now));
   EXPECT_TRUE(needs_renewal(second, authority->certificate_pem(), {"10.1.2.4"}, now));
@@ -116,7 +120,8 @@ TEST_F(AuthorityTest, SignsARequestForItsKeyAndIgnoresItsNames) {
 }
 
 TEST_F(AuthorityTest, SerialBeginsWithTheJoin) {
-  const std::string chain = open()->sign(make_csr("P-256"), proxy_subject("Abcdefgh"), system_wall()).value();
+  const std::string chain =
+      open()->sign(make_csr("P-256"), proxy_subject("Abcdefgh"), system_wall()).value();
   const Peer peer = *peer_from_certificate(chain);
   EXPECT_EQ(peer.serial.size(), 32u);
   EXPECT_TRUE(peer.serial.starts_with("4162636465666768")) << peer.serial;
@@ -127,8 +132,8 @@ TEST_F(AuthorityTest, RefusesWeakKeysAndBrokenRequests) {
   const Wall now = system_wall();
   EXPECT_TRUE(absl::IsInvalidArgument(authority->sign("", proxy_subject(), now).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(authority->sign("nonsense", proxy_subject(), now).status()));
-  EXPECT_TRUE(absl::IsInvalidArgument(
-      authority->sign(make_csr("P-224"), proxy_subject(), now).status()));
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(authority->sign(make_csr("P-224"), proxy_subject(), now).status()));
   std::string changed = make_csr("P-256");
   changed[changed.size() - 60] = changed[changed.size() - 60] == 'A' ? 'B' : 'A';
   EXPECT_TRUE(absl::IsInvalidArgument(authority->sign(changed, proxy_subject(), now).status()));
@@ -157,9 +162,9 @@ TEST_F(AuthorityTest, TellsOperatorsFromProxies) {
   EXPECT_FALSE(peer_of("spiffe://sluice//a").ok());
   EXPECT_FALSE(peer_of("spiffe://else/default/a").ok());
   EXPECT_FALSE(peer_from_certificate("").ok());
-  EXPECT_FALSE(
-      peer_from_certificate(authority->server_certificate({"localhost"}, system_wall())->certificate_pem)
-          .ok());
+  EXPECT_FALSE(peer_from_certificate(
+                   authority->server_certificate({"localhost"}, system_wall())->certificate_pem)
+                   .ok());
 }
 
 TEST(ValidName, IsThatOfResources) {

@@ -8,7 +8,8 @@
 
 namespace sluice::controlplane::pki {
 
-// The directory, 0700, with those above it. An existing one that others may enter is closed to them.
+// The directory, 0700, with those above it. An existing one that others may enter is closed to
+// them.
 absl::Status make_private_directory(const std::string& path);
 
 // Replaces `path` by a file of that content and mode: written beside, synced, renamed.

@@ -105,18 +105,20 @@ absl::Status Proxies::check(const Peer& peer) const {
   const std::lock_guard lock(mutex_);
   const auto found = proxies_.find(peer.name);
   if (found == proxies_.end() || found->second.group != peer.group) {
-    return denied(fmt::format("the proxy {} of group {} has not joined this control plane; join it "
-                              "with a new join token",
-                              peer.name, peer.group));
+    return denied(
+        fmt::format("the proxy {} of group {} has not joined this control plane; join it "
+                    "with a new join token",
+                    peer.name, peer.group));
   }
   if (found->second.removed) {
     return denied(fmt::format(
         "the proxy {} was removed; to use it again, join it with a new join token", peer.name));
   }
   if (!peer.serial.starts_with(found->second.join)) {
-    return denied(fmt::format("another proxy has joined as {} since; give each proxy a node id of "
-                              "its own, or join this one again",
-                              peer.name));
+    return denied(
+        fmt::format("another proxy has joined as {} since; give each proxy a node id of "
+                    "its own, or join this one again",
+                    peer.name));
   }
   return absl::OkStatus();
 }
@@ -180,11 +182,10 @@ absl::StatusOr<admin::v1::CreateJoinTokenResponse> Joining::create_token(
     return not_found(fmt::format("group: there is no GatewayGroup {}", group));
   }
   SLUICE_RETURN_IF_ERROR(row.status());
-  const std::string token =
-      "slj1." + base64url(boost::json::serialize(
-                    boost::json::object{{"group", group},
-                                        {"ca_sha256", authority_.fingerprint()},
-                                        {"secret", base64url(random_bytes(32))}}));
+  const std::string token = "slj1." + base64url(boost::json::serialize(boost::json::object{
+                                          {"group", group},
+                                          {"ca_sha256", authority_.fingerprint()},
+                                          {"secret", base64url(random_bytes(32))}}));
   const std::int64_t expires_ms = to_ms(now) + life * 1000;
   SLUICE_RETURN_IF_ERROR(store_.put_document(
       organisation_, kTokensCollection, hex(sha256(token)),
@@ -239,26 +240,27 @@ absl::StatusOr<admin::v1::JoinResponse> Joining::join(const admin::v1::JoinReque
                                                       Wall now) {
   if (!valid_name(request.node_id())) {
     return invalid_argument(
-        "node_id: must be letters, digits, '.', '_' and '-', begin with a letter or digit, and have "
+        "node_id: must be letters, digits, '.', '_' and '-', begin with a letter or digit, and "
+        "have "
         "at most 63");
   }
   const std::lock_guard lock(mutex_);
   // Whatever may be wrong with the request is found before the token is spent on it.
-  const Subject probe{.names = {}, .uri = "spiffe://sluice/x/x", .join = "", .server = false,
-                      .life = kProxyLife};
+  const Subject probe{
+      .names = {}, .uri = "spiffe://sluice/x/x", .join = "", .server = false, .life = kProxyLife};
   SLUICE_RETURN_IF_ERROR(authority_.sign(request.csr_pem(), probe, now).status());
   if (connected_(request.node_id())) {
-    return absl::AlreadyExistsError(
-        fmt::format("node_id: a proxy {} is connected now; give each proxy a node id of its own, or "
-                    "remove that one first",
-                    request.node_id()));
+    return absl::AlreadyExistsError(fmt::format(
+        "node_id: a proxy {} is connected now; give each proxy a node id of its own, or "
+        "remove that one first",
+        request.node_id()));
   }
   SLUICE_ASSIGN_OR_RETURN(const std::string group, use_token(request.join_token(), now));
   const std::optional<KnownProxy> known = proxies_.find(request.node_id());
   if (known && !known->removed && known->group != group) {
-    return absl::AlreadyExistsError(fmt::format(
-        "node_id: {} belongs to group {}; choose another, or remove that proxy first",
-        request.node_id(), known->group));
+    return absl::AlreadyExistsError(
+        fmt::format("node_id: {} belongs to group {}; choose another, or remove that proxy first",
+                    request.node_id(), known->group));
   }
   KnownProxy proxy;
   proxy.node_id = request.node_id();
@@ -283,11 +285,15 @@ absl::StatusOr<admin::v1::CreateClientCertificateResponse> Joining::create_clien
     const admin::v1::CreateClientCertificateRequest& request, Wall now) {
   if (!valid_name(request.name())) {
     return invalid_argument(
-        "name: must be letters, digits, '.', '_' and '-', begin with a letter or digit, and have at "
+        "name: must be letters, digits, '.', '_' and '-', begin with a letter or digit, and have "
+        "at "
         "most 63");
   }
-  const Subject subject{.names = {}, .uri = "spiffe://sluice-operator/" + request.name(),
-                        .join = "", .server = false, .life = kOperatorLife};
+  const Subject subject{.names = {},
+                        .uri = "spiffe://sluice-operator/" + request.name(),
+                        .join = "",
+                        .server = false,
+                        .life = kOperatorLife};
   SLUICE_ASSIGN_OR_RETURN(KeyPair pair, authority_.issue(subject, now));
   admin::v1::CreateClientCertificateResponse response;
   response.set_certificate_pem(std::move(pair.certificate_pem));

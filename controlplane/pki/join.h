@@ -1,5 +1,5 @@
-// How proxies come in: join tokens, the certificates that they are exchanged for, and the list of the
-// proxies that hold one.
+// How proxies come in: join tokens, the certificates that they are exchanged for, and the list of
+// the proxies that hold one.
 #pragma once
 
 #include <functional>
@@ -29,7 +29,8 @@ struct KnownProxy {
 class Proxies {
  public:
   // Reads what the store has.
-  static absl::StatusOr<std::unique_ptr<Proxies>> open(store::Store& store, std::string organisation);
+  static absl::StatusOr<std::unique_ptr<Proxies>> open(store::Store& store,
+                                                       std::string organisation);
 
   // OK if the certificate's node has joined, in this group, by this certificate's own join, and was
   // not removed since. PERMISSION_DENIED says what to do. Never blocks: for every new stream.
@@ -52,17 +53,17 @@ class Proxies {
   std::map<std::string, KnownProxy> proxies_;
 };
 
-// The handlers of JoinService, and of ProxyService what concerns certificates. Any thread; they write
-// to the store and may block.
+// The handlers of JoinService, and of ProxyService what concerns certificates. Any thread; they
+// write to the store and may block.
 class Joining {
  public:
-  // `connected(node_id)`: whether a live proxy of that name is connected; a second one may not join.
-  // References outlive this object.
+  // `connected(node_id)`: whether a live proxy of that name is connected; a second one may not
+  // join. References outlive this object.
   Joining(store::Store& store, const Authority& authority, Proxies& proxies,
           std::function<bool(const std::string&)> connected, std::string organisation);
 
-  // `slj1.` and base64url of {"group","ca_sha256","secret"}; kept as SHA-256 only. Defaults as in the
-  // proto. INVALID_ARGUMENT; NOT_FOUND: no such group.
+  // `slj1.` and base64url of {"group","ca_sha256","secret"}; kept as SHA-256 only. Defaults as in
+  // the proto. INVALID_ARGUMENT; NOT_FOUND: no such group.
   absl::StatusOr<admin::v1::CreateJoinTokenResponse> create_token(
       const admin::v1::CreateJoinTokenRequest& request, Wall now);
 

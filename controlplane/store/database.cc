@@ -91,14 +91,16 @@ absl::StatusOr<bool> Statement::step() {
 
 absl::Status Statement::run() { return step().status(); }
 
-std::int64_t Statement::integer(int column) const { return sqlite3_column_int64(statement_, column); }
+std::int64_t Statement::integer(int column) const {
+  return sqlite3_column_int64(statement_, column);
+}
 
 std::string Statement::text(int column) const {
   const void* bytes = sqlite3_column_blob(statement_, column);
   const int size = sqlite3_column_bytes(statement_, column);
-  return bytes == nullptr ? std::string()
-                          : std::string(static_cast<const char*>(bytes),
-                                        static_cast<std::size_t>(size));
+  return bytes == nullptr
+             ? std::string()
+             : std::string(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
 }
 
 absl::StatusOr<std::unique_ptr<Database>> Database::open(const std::string& path, Access access) {
@@ -106,8 +108,8 @@ absl::StatusOr<std::unique_ptr<Database>> Database::open(const std::string& path
     SLUICE_RETURN_IF_ERROR(create_private(path));
   }
   sqlite3* handle = nullptr;
-  const int code = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX,
-                                   nullptr);
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
   std::unique_ptr<Database> database(new Database(handle, path));
   if (code != SQLITE_OK) {
     return database->status(code, "open");
@@ -166,8 +168,8 @@ absl::Status Database::status(int code, std::string_view sql) const {
   const char* detail = handle_ == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(handle_);
   switch (code & 0xff) {
     case SQLITE_FULL:
-      return unavailable(fmt::format("{}: the disk is full; free space there, writes go on by themselves",
-                                     path_));
+      return unavailable(
+          fmt::format("{}: the disk is full; free space there, writes go on by themselves", path_));
     case SQLITE_IOERR:
     case SQLITE_READONLY:
     case SQLITE_CANTOPEN:

@@ -27,7 +27,8 @@ absl::Status put_document(Database& database, const DocumentKey& key, const std:
 absl::StatusOr<Document> get_document(Database& database, const DocumentKey& key,
                                       std::int64_t now_ms) {
   Statement statement = database.prepare(
-      "SELECT blob, expires_ms FROM documents WHERE organisation = ? AND collection = ? AND key = ? "
+      "SELECT blob, expires_ms FROM documents WHERE organisation = ? AND collection = ? AND key = "
+      "? "
       "AND (expires_ms = 0 OR expires_ms > ?)");
   SLUICE_ASSIGN_OR_RETURN(const bool found, statement.bind_text(key.organisation)
                                                 .bind_text(key.collection)
@@ -43,10 +44,8 @@ absl::StatusOr<Document> get_document(Database& database, const DocumentKey& key
 absl::Status delete_document(Database& database, const DocumentKey& key) {
   Statement statement = database.prepare(
       "DELETE FROM documents WHERE organisation = ? AND collection = ? AND key = ?");
-  SLUICE_RETURN_IF_ERROR(statement.bind_text(key.organisation)
-                             .bind_text(key.collection)
-                             .bind_text(key.key)
-                             .run());
+  SLUICE_RETURN_IF_ERROR(
+      statement.bind_text(key.organisation).bind_text(key.collection).bind_text(key.key).run());
   return database.changed() == 0 ? no_such(key) : absl::OkStatus();
 }
 

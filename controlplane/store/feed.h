@@ -12,7 +12,8 @@
 
 namespace sluice::controlplane::store {
 
-// Any thread; callbacks run under its lock, on the thread that publishes. Handles must not outlive it.
+// Any thread; callbacks run under its lock, on the thread that publishes. Handles must not outlive
+// it.
 class Feed {
  public:
   explicit Feed(std::map<std::string, std::int64_t> revisions) : revisions_(std::move(revisions)) {}

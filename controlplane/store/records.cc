@@ -157,7 +157,8 @@ absl::Status Intake::roll_up(const Record& record, bool first) {
   const std::int64_t at = record.has_end() ? ms_of(record.end()) : now_ms_;
   const bool refused = record.part() == Record::REFUSED;
   Statement statement = database_.prepare(
-      "INSERT INTO rollups (organisation, hour_ms, api, application, key_type, connections, refused, "
+      "INSERT INTO rollups (organisation, hour_ms, api, application, key_type, connections, "
+      "refused, "
       "messages_up, messages_down, bytes_up, bytes_down, throttled) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
       "ON CONFLICT (organisation, hour_ms, api, application, key_type) DO UPDATE SET "
@@ -322,8 +323,7 @@ absl::StatusOr<std::vector<ConnectionState>> connections(Database& database,
         "SELECT record, last_report_ms, state FROM connections "
         "WHERE organisation = ? AND connection_id = ?");
     SLUICE_ASSIGN_OR_RETURN(
-        const bool found,
-        statement.bind_text(organisation).bind_text(filter.connection_id).step());
+        const bool found, statement.bind_text(organisation).bind_text(filter.connection_id).step());
     if (found) {
       ConnectionState& connection = result.emplace_back();
       connection.record.ParseFromString(statement.text(0));
@@ -354,7 +354,8 @@ absl::StatusOr<std::vector<ConnectionState>> connections(Database& database,
 }
 
 absl::Status collect_records(Database& database, std::size_t records_max, std::size_t batch) {
-  Statement range = database.prepare("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM records");
+  Statement range =
+      database.prepare("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM records");
   SLUICE_RETURN_IF_ERROR(range.step().status());
   const std::int64_t keep_from = range.integer(1) - static_cast<std::int64_t>(records_max) + 1;
   const std::int64_t drop_to =

@@ -1,4 +1,5 @@
-// Records of exchanges, what is summed from them, and the state of the connections that they tell of.
+// Records of exchanges, what is summed from them, and the state of the connections that they tell
+// of.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,8 @@
 
 namespace sluice::controlplane::store {
 
-// On the writer's connection, inside a savepoint: the records that are newer than their epoch's head.
+// On the writer's connection, inside a savepoint: the records that are newer than their epoch's
+// head.
 absl::Status append_records(Database& database, const std::string& organisation,
                             const std::string& proxy,
                             const std::vector<telemetry::v1::Record>& records, std::int64_t now_ms);

@@ -42,7 +42,8 @@ TEST(Records, AreStoredOnceHoweverOftenTheyCome) {
                                      record(2, Record::FINAL, "c", 2)};
   ASSERT_TRUE(store->append_records(kOrg, "p1", batch).ok());
   ASSERT_TRUE(store->append_records(kOrg, "p1", batch).ok());
-  ASSERT_TRUE(store->append_records(kOrg, "p1", {batch[1], record(3, Record::INTERIM, "d", 1)}).ok());
+  ASSERT_TRUE(
+      store->append_records(kOrg, "p1", {batch[1], record(3, Record::INTERIM, "d", 1)}).ok());
   EXPECT_EQ(store->list_records(kOrg, {})->records.size(), 3U);
   EXPECT_EQ(store->last_sequence(kOrg, "p1", 7).value(), 3U);
   EXPECT_EQ(store->last_sequence(kOrg, "p1", 8).value(), 0U);
@@ -103,8 +104,8 @@ TEST(Usage, IsSummedByHourApiApplicationAndKeyType) {
   Record refused = record(5, Record::REFUSED, "g");
   ASSERT_TRUE(store
                   ->append_records(kOrg, "p",
-                                   {record(1, Record::FINAL, "c", 1), record(2, Record::FINAL, "d", 2),
-                                    late, sandbox, refused})
+                                   {record(1, Record::FINAL, "c", 1),
+                                    record(2, Record::FINAL, "d", 2), late, sandbox, refused})
                   .ok());
   const std::vector<UsageSum> all = store->usage(kOrg, "echo", "app", 0).value();
   ASSERT_EQ(all.size(), 2U);

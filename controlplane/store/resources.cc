@@ -83,6 +83,39 @@ absl::Status no_such(const std::string& kind, const std::string& name) {
                                       : fmt::format("{} {} does not exist", kind, name));
 }
 
+#define SLUICE_CHANGED "WHERE organisation = ?1 AND revision > ?2 AND revision <= ?3 "
+
+struct ChangeRange {
+  std::int64_t from = 0;  // exclusive
+  std::int64_t to = 0;    // inclusive
+  std::int64_t count = 0;
+  FeedPart part = FeedPart::kAll;
+};
+
+absl::StatusOr<std::vector<Change>> select_changes(Database& database,
+                                                   const std::string& organisation,
+                                                   const ChangeRange& range) {
+  Statement statement = database.prepare(
+      range.part == FeedPart::kAll
+          ? "SELECT revision, kind, name, 0 FROM resources " SLUICE_CHANGED
+            "UNION ALL SELECT revision, 'Token', lower(hex(hash)), 0 FROM tokens " SLUICE_CHANGED
+            "UNION ALL SELECT revision, kind, name, 1 FROM tombstones " SLUICE_CHANGED
+            "ORDER BY 1 LIMIT ?4"
+          : "SELECT revision, kind, name, 0 FROM resources " SLUICE_CHANGED
+            "UNION ALL SELECT revision, kind, name, 1 FROM tombstones " SLUICE_CHANGED
+            "AND kind != 'Token' ORDER BY 1 LIMIT ?4");
+  statement.bind_text(organisation).bind(range.from).bind(range.to).bind(range.count);
+  std::vector<Change> changes;
+  for (;;) {
+    SLUICE_ASSIGN_OR_RETURN(const bool more, statement.step());
+    if (!more) {
+      return changes;
+    }
+    changes.push_back(
+        {statement.integer(0), statement.text(1), statement.text(2), statement.integer(3) != 0});
+  }
+}
+
 // One commit under way.
 class Committer {
  public:
@@ -181,8 +214,8 @@ absl::Status Committer::check_revision(const Write& write) {
     return absl::AlreadyExistsError(fmt::format("{} {} exists already", write.kind, write.name));
   }
   return failed_precondition(fmt::format(
-      "{} {} was changed meanwhile: it is at revision {}, you have seen {}; get it again", write.kind,
-      write.name, found, *write.expected_revision));
+      "{} {} was changed meanwhile: it is at revision {}, you have seen {}; get it again",
+      write.kind, write.name, found, *write.expected_revision));
 }
 
 absl::Status Committer::put_resource(const Write& write) {
@@ -210,8 +243,8 @@ absl::Status Committer::put_resource(const Write& write) {
                                   .bind(write.labels ? 1 : 0)
                                   .run();
   return absl::IsAlreadyExists(status)
-             ? absl::AlreadyExistsError(fmt::format(
-                   "{} {}: its consumer key is another's", write.kind, write.name))
+             ? absl::AlreadyExistsError(
+                   fmt::format("{} {}: its consumer key is another's", write.kind, write.name))
              : status;
 }
 
@@ -246,8 +279,8 @@ absl::Status Committer::remove(const Write& write) {
         database_.prepare("DELETE FROM tokens WHERE organisation = ? AND hash = ?");
     SLUICE_RETURN_IF_ERROR(statement.bind_text(organisation_).bind_blob(hash).run());
   } else {
-    Statement statement = database_.prepare(
-        "DELETE FROM resources WHERE organisation = ? AND kind = ? AND name = ?");
+    Statement statement =
+        database_.prepare("DELETE FROM resources WHERE organisation = ? AND kind = ? AND name = ?");
     SLUICE_RETURN_IF_ERROR(
         statement.bind_text(organisation_).bind_text(write.kind).bind_text(write.name).run());
   }
@@ -268,8 +301,8 @@ absl::Status Committer::bury(const std::string& kind, const std::string& name) {
 }
 
 absl::Status Committer::unbury(const std::string& kind, const std::string& name) {
-  Statement statement = database_.prepare(
-      "DELETE FROM tombstones WHERE organisation = ? AND kind = ? AND name = ?");
+  Statement statement =
+      database_.prepare("DELETE FROM tombstones WHERE organisation = ? AND kind = ? AND name = ?");
   return statement.bind_text(organisation_).bind_text(kind).bind_text(name).run();
 }
 
@@ -306,10 +339,10 @@ absl::StatusOr<Row> get_row(Database& database, const std::string& organisation,
                             const std::string& kind, const std::string& name) {
   const std::string hash = kind == kTokenKind ? hash_of(name) : std::string();
   Statement statement = database.prepare(
-      kind == kTokenKind
-          ? "SELECT " SLUICE_TOKEN_COLUMNS " FROM tokens WHERE organisation = ? AND hash = ?"
-          : "SELECT " SLUICE_RESOURCE_COLUMNS
-            " FROM resources WHERE organisation = ? AND kind = ? AND name = ?");
+      kind == kTokenKind ? "SELECT " SLUICE_TOKEN_COLUMNS
+                           " FROM tokens WHERE organisation = ? AND hash = ?"
+                         : "SELECT " SLUICE_RESOURCE_COLUMNS
+                           " FROM resources WHERE organisation = ? AND kind = ? AND name = ?");
   statement.bind_text(organisation);
   if (kind == kTokenKind) {
     statement.bind_blob(hash);
@@ -334,10 +367,10 @@ absl::StatusOr<std::vector<Row>> list_rows(Database& database, const std::string
       return invalid_argument("tokens are listed by the hex digits of their SHA-256");
     }
     const std::string end = prefix_end(*begin);
-    Statement statement = database.prepare(
-        "SELECT " SLUICE_TOKEN_COLUMNS
-        " FROM tokens WHERE organisation = ? AND hash >= ? AND hash > ? AND (?4 = x'' OR hash < ?4) "
-        "ORDER BY hash LIMIT ?");
+    Statement statement = database.prepare("SELECT " SLUICE_TOKEN_COLUMNS
+                                           " FROM tokens WHERE organisation = ? AND hash >= ? AND "
+                                           "hash > ? AND (?4 = x'' OR hash < ?4) "
+                                           "ORDER BY hash LIMIT ?");
     return rows_of(std::move(statement.bind_text(organisation)
                                  .bind_blob(*begin)
                                  .bind_blob(*after)
@@ -373,16 +406,16 @@ absl::StatusOr<std::int64_t> count_rows(Database& database, const std::string& o
 absl::StatusOr<std::vector<Row>> application_tokens(Database& database,
                                                     const std::string& organisation,
                                                     const std::string& application) {
-  Statement statement = database.prepare(
-      "SELECT " SLUICE_TOKEN_COLUMNS " FROM tokens WHERE organisation = ? AND application = ?");
+  Statement statement = database.prepare("SELECT " SLUICE_TOKEN_COLUMNS
+                                         " FROM tokens WHERE organisation = ? AND application = ?");
   return rows_of(std::move(statement.bind_text(organisation).bind_text(application)));
 }
 
 absl::StatusOr<Row> row_by_alias(Database& database, const std::string& organisation,
                                  const std::string& kind, const std::string& alias) {
-  Statement statement = database.prepare(
-      "SELECT " SLUICE_RESOURCE_COLUMNS
-      " FROM resources WHERE organisation = ? AND kind = ? AND alias = ?");
+  Statement statement =
+      database.prepare("SELECT " SLUICE_RESOURCE_COLUMNS
+                       " FROM resources WHERE organisation = ? AND kind = ? AND alias = ?");
   SLUICE_ASSIGN_OR_RETURN(
       const bool found, statement.bind_text(organisation).bind_text(kind).bind_text(alias).step());
   if (!found) {
@@ -393,34 +426,16 @@ absl::StatusOr<Row> row_by_alias(Database& database, const std::string& organisa
 
 absl::StatusOr<std::vector<Change>> changes_after(Database& database,
                                                   const std::string& organisation,
-                                                  std::int64_t after, std::size_t limit) {
-  Statement floor =
-      database.prepare("SELECT feed_floor FROM organisations WHERE organisation = ?");
+                                                  std::int64_t after, std::size_t limit,
+                                                  FeedPart part) {
+  Statement floor = database.prepare("SELECT feed_floor FROM organisations WHERE organisation = ?");
   SLUICE_ASSIGN_OR_RETURN(const bool known, floor.bind_text(organisation).step());
   if (known && after < floor.integer(0)) {
     return absl::OutOfRangeError(
         fmt::format("changes up to revision {} are forgotten", floor.integer(0)));
   }
-  const auto select = [&](std::int64_t from, std::int64_t to,
-                          std::int64_t count) -> absl::StatusOr<std::vector<Change>> {
-    Statement statement = database.prepare(
-        "SELECT revision, kind, name, 0 FROM resources "
-        "WHERE organisation = ?1 AND revision > ?2 AND revision <= ?3 "
-        "UNION ALL SELECT revision, 'Token', lower(hex(hash)), 0 FROM tokens "
-        "WHERE organisation = ?1 AND revision > ?2 AND revision <= ?3 "
-        "UNION ALL SELECT revision, kind, name, 1 FROM tombstones "
-        "WHERE organisation = ?1 AND revision > ?2 AND revision <= ?3 "
-        "ORDER BY 1 LIMIT ?4");
-    statement.bind_text(organisation).bind(from).bind(to).bind(count);
-    std::vector<Change> changes;
-    for (;;) {
-      SLUICE_ASSIGN_OR_RETURN(const bool more, statement.step());
-      if (!more) {
-        return changes;
-      }
-      changes.push_back(
-          {statement.integer(0), statement.text(1), statement.text(2), statement.integer(3) != 0});
-    }
+  const auto select = [&](std::int64_t from, std::int64_t to, std::int64_t count) {
+    return select_changes(database, organisation, {from, to, count, part});
   };
   SLUICE_ASSIGN_OR_RETURN(std::vector<Change> changes,
                           select(after, std::numeric_limits<std::int64_t>::max(),
@@ -469,7 +484,8 @@ absl::Status collect_tombstones(Database& database, std::size_t max) {
   }
   for (const auto& [organisation, rows] : excess) {
     Statement cut = database.prepare(
-        "SELECT revision FROM tombstones WHERE organisation = ? ORDER BY revision LIMIT 1 OFFSET ?");
+        "SELECT revision FROM tombstones WHERE organisation = ? ORDER BY revision LIMIT 1 OFFSET "
+        "?");
     SLUICE_RETURN_IF_ERROR(cut.bind_text(organisation).bind(rows - 1).step().status());
     const std::int64_t floor = cut.integer(0);
     Statement forget =

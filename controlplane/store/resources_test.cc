@@ -73,8 +73,8 @@ TEST(Store, KeepsLabelsThatAWriteLeavesOut) {
 
 TEST(Store, CommitsAllOrNothing) {
   TestStore store;
-  ASSERT_TRUE(absl::IsNotFound(
-      store->commit(kOrg, {put("Api", "a"), drop("Api", "missing")}).status()));
+  ASSERT_TRUE(
+      absl::IsNotFound(store->commit(kOrg, {put("Api", "a"), drop("Api", "missing")}).status()));
   EXPECT_TRUE(absl::IsNotFound(store->get(kOrg, "Api", "a").status()));
   EXPECT_EQ(store->revision(kOrg), 0);
 }
@@ -114,8 +114,9 @@ TEST(Store, AbortsACommitThatReadOlderResourcesButNotForTokens) {
 
 TEST(Store, ListsByNamePrefixAndPage) {
   TestStore store;
-  ASSERT_TRUE(store->commit(kOrg, {put("Subscription", "a:x"), put("Subscription", "a:y"),
-                                   put("Subscription", "ab:x"), put("Subscription", "b:x")})
+  ASSERT_TRUE(store
+                  ->commit(kOrg, {put("Subscription", "a:x"), put("Subscription", "a:y"),
+                                  put("Subscription", "ab:x"), put("Subscription", "b:x")})
                   .ok());
   ListOptions options;
   options.prefix = "a:";
@@ -134,7 +135,8 @@ TEST(Store, FindsACredentialByItsKeyAndKeepsKeysUnique) {
   config::v1::Credential credential;
   credential.set_consumer_key("key-1");
   ASSERT_TRUE(
-      store->commit(kOrg, {put("Credential", "a:PRODUCTION", credential.SerializeAsString())}).ok());
+      store->commit(kOrg, {put("Credential", "a:PRODUCTION", credential.SerializeAsString())})
+          .ok());
   EXPECT_EQ(store->credential_by_key(kOrg, "key-1")->name, "a:PRODUCTION");
   EXPECT_TRUE(absl::IsNotFound(store->credential_by_key(kOrg, "key-2").status()));
   EXPECT_TRUE(absl::IsAlreadyExists(
@@ -159,7 +161,8 @@ TEST(Tokens, AreFoundByHashApplicationAndPrefix) {
 
 TEST(Tokens, GoWithTheirApplication) {
   TestStore store;
-  ASSERT_TRUE(store->commit(kOrg, {put("Application", "a"), token("1", "a"), token("2", "b")}).ok());
+  ASSERT_TRUE(
+      store->commit(kOrg, {put("Application", "a"), token("1", "a"), token("2", "b")}).ok());
   Commit commit;
   commit.writes = {drop("Application", "a")};
   commit.drop_tokens_of = {"a"};
@@ -199,6 +202,7 @@ TEST(Feed, GivesEachRowOnceWithItsLastChange) {
   EXPECT_FALSE(changes[0].deleted);
   EXPECT_EQ(changes[1].revision, 3);
   EXPECT_EQ(changes[2].revision, 3);
+  EXPECT_EQ(store->changes(kOrg, 0, 100, FeedPart::kResources)->size(), 2U);
   EXPECT_TRUE(store->changes(kOrg, 3, 100)->empty());
   // Made again, it is no longer among the deleted.
   ASSERT_TRUE(store->commit(kOrg, {put("Api", "b")}).ok());
@@ -239,7 +243,8 @@ TEST(Feed, CallsSubscribersBeforeACommitReturns) {
   TestStore store;
   std::int64_t seen = 0;
   {
-    const FeedHandle handle = store->subscribe(kOrg, [&](std::int64_t revision) { seen = revision; });
+    const FeedHandle handle =
+        store->subscribe(kOrg, [&](std::int64_t revision) { seen = revision; });
     ASSERT_EQ(store->commit(kOrg, {put("Api", "a")}).value(), 1);
     EXPECT_EQ(seen, 1);
     ASSERT_TRUE(store->commit("other", {put("Api", "a")}).ok());

@@ -137,10 +137,11 @@ int schema_version() { return static_cast<int>(std::size(kMigrations)); }
 absl::Status migrate(Database& database) {
   SLUICE_ASSIGN_OR_RETURN(const std::int64_t version, user_version(database));
   if (version > schema_version()) {
-    return failed_precondition(fmt::format(
-        "{}: written by a newer version of sluice-control (schema {}, this one knows {}); start that "
-        "version, or restore a backup",
-        database.path(), version, schema_version()));
+    return failed_precondition(
+        fmt::format("{}: written by a newer version of sluice-control (schema {}, this one knows "
+                    "{}); start that "
+                    "version, or restore a backup",
+                    database.path(), version, schema_version()));
   }
   for (std::int64_t next = version; next < schema_version(); ++next) {
     const std::string sql = fmt::format("BEGIN IMMEDIATE; {} PRAGMA user_version = {}; COMMIT",

@@ -87,8 +87,9 @@ class SqliteStore final : public Store {
   }
   absl::StatusOr<std::vector<Row>> tokens_of(const std::string& organisation,
                                              const std::string& application) const override {
-    return readers_->run(
-        [&](Database& database) { return application_tokens(database, organisation, application); });
+    return readers_->run([&](Database& database) {
+      return application_tokens(database, organisation, application);
+    });
   }
   absl::StatusOr<Row> credential_by_key(const std::string& organisation,
                                         const std::string& consumer_key) const override {
@@ -103,9 +104,10 @@ class SqliteStore final : public Store {
     return feed_.revision(organisation);
   }
   absl::StatusOr<std::vector<Change>> changes(const std::string& organisation, std::int64_t after,
-                                              std::size_t limit) const override {
-    return readers_->run_snapshot(
-        [&](Database& database) { return changes_after(database, organisation, after, limit); });
+                                              std::size_t limit, FeedPart part) const override {
+    return readers_->run_snapshot([&](Database& database) {
+      return changes_after(database, organisation, after, limit, part);
+    });
   }
   FeedHandle subscribe(const std::string& organisation,
                        std::function<void(std::int64_t)> callback) override {
@@ -117,9 +119,7 @@ class SqliteStore final : public Store {
                             std::int64_t expires_ms) override {
     const DocumentKey where{organisation, collection, key};
     return writer_.run(
-        [&](Database& database) {
-          return store::put_document(database, where, blob, expires_ms);
-        },
+        [&](Database& database) { return store::put_document(database, where, blob, expires_ms); },
         nullptr);
   }
   absl::StatusOr<Document> get_document(const std::string& organisation,
@@ -132,8 +132,8 @@ class SqliteStore final : public Store {
   absl::Status delete_document(const std::string& organisation, const std::string& collection,
                                const std::string& key) override {
     const DocumentKey where{organisation, collection, key};
-    return writer_.run(
-        [&](Database& database) { return store::delete_document(database, where); }, nullptr);
+    return writer_.run([&](Database& database) { return store::delete_document(database, where); },
+                       nullptr);
   }
   absl::StatusOr<std::vector<Document>> list_documents(
       const std::string& organisation, const std::string& collection) const override {

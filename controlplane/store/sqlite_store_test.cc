@@ -190,7 +190,8 @@ TEST(SqliteStore, RefusesWritesOnAFullDiskReadsOnAndHeals) {
     absl::Status status;
     int stored = 0;
     while (status.ok() && stored < 1000) {
-      status = store->commit(kOrg, {put(fmt::format("n{}", stored), std::string(50'000, 'x'))}).status();
+      status =
+          store->commit(kOrg, {put(fmt::format("n{}", stored), std::string(50'000, 'x'))}).status();
       stored += status.ok() ? 1 : 0;
     }
     bool good = absl::IsUnavailable(status) &&

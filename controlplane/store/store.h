@@ -1,10 +1,11 @@
 // The desired state and what happened: resources with revisions and a change feed, access tokens,
 // documents with an expiry, and records with their roll-ups. SqliteStore implements it.
 //
-// Every call takes the organisation first. Calls block (on a read or on the disk) and may be made from
-// any thread but gRPC's and the control thread's own loop. A write has reached the disk when its call
-// returns OK. Errors: UNAVAILABLE when the store cannot be written (full disk ...), naming the place
-// and the remedy; reads go on meanwhile and writes heal alone. INTERNAL when the file is damaged.
+// Every call takes the organisation first. Calls block (on a read or on the disk) and may be made
+// from any thread but gRPC's and the control thread's own loop. A write has reached the disk when
+// its call returns OK. Errors: UNAVAILABLE when the store cannot be written (full disk ...), naming
+// the place and the remedy; reads go on meanwhile and writes heal alone. INTERNAL when the file is
+// damaged.
 #pragma once
 
 #include <cstddef>
@@ -27,8 +28,8 @@ namespace sluice::controlplane::store {
 
 // The one organisation until tenants come.
 inline constexpr char kDefaultOrganisation[] = "default";
-// The kind of access tokens; its rows are named by the token's SHA-256, lower-case hex, and live in a
-// table of their own. All other kinds are resources: Api, Plan, Application, ...
+// The kind of access tokens; its rows are named by the token's SHA-256, lower-case hex, and live in
+// a table of their own. All other kinds are resources: Api, Plan, Application, ...
 inline constexpr char kTokenKind[] = "Token";
 
 using Labels = std::map<std::string, std::string>;
@@ -62,8 +63,8 @@ struct Commit {
   std::vector<Write> writes;
   // Must exist when the transaction runs, else FAILED_PRECONDITION.
   std::vector<RowKey> required;
-  // No resource (tokens do not count) may have changed after this revision, else ABORTED: read again
-  // and try again.
+  // No resource (tokens do not count) may have changed after this revision, else ABORTED: read
+  // again and try again.
   std::optional<std::int64_t> unchanged_since;
   // Applications all of whose tokens are deleted.
   std::vector<std::string> drop_tokens_of;
@@ -75,6 +76,9 @@ struct Change {
   std::string name;
   bool deleted = false;
 };
+
+// Which changes: tokens are many, and only few want to hear of them.
+enum class FeedPart { kAll, kResources };
 
 struct ListOptions {
   std::string prefix;  // of the name; for tokens an even number of hex digits
@@ -89,10 +93,10 @@ struct Document {
 };
 
 struct RecordFilter {
-  std::string api;            // empty: all
-  std::string application;    // empty: all
-  std::string connection_id;  // empty: all
-  std::int64_t since_ms = 0;  // `end` not before
+  std::string api;             // empty: all
+  std::string application;     // empty: all
+  std::string connection_id;   // empty: all
+  std::int64_t since_ms = 0;   // `end` not before
   std::int64_t before_id = 0;  // for the next page; 0: from the newest
   std::size_t limit = 100;
 };
@@ -141,7 +145,8 @@ class FeedHandle {
  public:
   FeedHandle() = default;
   explicit FeedHandle(std::function<void()> unsubscribe) : unsubscribe_(std::move(unsubscribe)) {}
-  FeedHandle(FeedHandle&& other) noexcept : unsubscribe_(std::exchange(other.unsubscribe_, nullptr)) {}
+  FeedHandle(FeedHandle&& other) noexcept
+      : unsubscribe_(std::exchange(other.unsubscribe_, nullptr)) {}
   FeedHandle& operator=(FeedHandle&& other) noexcept {
     std::swap(unsubscribe_, other.unsubscribe_);
     return *this;
@@ -196,10 +201,10 @@ class Store {
   // `limit` of them, never a part of a revision: go on from the last one's. OUT_OF_RANGE: deletions
   // since then are forgotten; read everything anew. Tokens that expired go without a change.
   virtual absl::StatusOr<std::vector<Change>> changes(const std::string& organisation,
-                                                      std::int64_t after,
-                                                      std::size_t limit) const = 0;
-  // Called after commits, before they return, with the newest revision, on the store's writer thread:
-  // must not block or call the store; post.
+                                                      std::int64_t after, std::size_t limit,
+                                                      FeedPart part = FeedPart::kAll) const = 0;
+  // Called after commits, before they return, with the newest revision, on the store's writer
+  // thread: must not block or call the store; post.
   virtual FeedHandle subscribe(const std::string& organisation,
                                std::function<void(std::int64_t)> callback) = 0;
 
@@ -220,8 +225,8 @@ class Store {
       const std::string& organisation, const std::string& collection) const = 0;
 
   // ---- records
-  // Stores those that are new by (proxy, epoch, sequence), with roll-ups and connection states, in one
-  // transaction; `proxy` replaces what the records say. Sequences of an epoch ascend; a gap is
+  // Stores those that are new by (proxy, epoch, sequence), with roll-ups and connection states, in
+  // one transaction; `proxy` replaces what the records say. Sequences of an epoch ascend; a gap is
   // accepted. The records that are older than the retention are dropped as new ones come.
   virtual absl::Status append_records(const std::string& organisation, const std::string& proxy,
                                       std::vector<telemetry::v1::Record> records) = 0;

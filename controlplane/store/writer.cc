@@ -64,7 +64,8 @@ void Writer::loop() {
 std::vector<Writer::Job> Writer::take() {
   std::unique_lock lock(mutex_);
   const auto patience = health_.ok() ? std::chrono::seconds(kIdleMaintenance) : kProbeInterval;
-  wake_.wait_for(lock, wrote_ ? std::min(patience, std::chrono::seconds(kBusyMaintenance)) : patience,
+  wake_.wait_for(lock,
+                 wrote_ ? std::min(patience, std::chrono::seconds(kBusyMaintenance)) : patience,
                  [this] { return ending_ || !queue_.empty(); });
   std::vector<Job> jobs;
   if (queue_.size() <= kGroupMax) {

@@ -1,5 +1,5 @@
-// The one thread that writes: what several callers want at the same time shares a transaction, and so
-// a wait for the disk.
+// The one thread that writes: what several callers want at the same time shares a transaction, and
+// so a wait for the disk.
 #pragma once
 
 #include <condition_variable>
@@ -25,8 +25,8 @@ class Writer {
   // Finishes what is queued.
   ~Writer();
 
-  // Runs `work` inside a savepoint, which is undone if it fails, and `committed` once the transaction
-  // is on disk, both on the writer's thread. Blocks until then. Any other thread.
+  // Runs `work` inside a savepoint, which is undone if it fails, and `committed` once the
+  // transaction is on disk, both on the writer's thread. Blocks until then. Any other thread.
   absl::Status run(Work work, std::function<void()> committed);
 
   // OK, or why the last transaction failed.

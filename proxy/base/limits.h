@@ -60,7 +60,7 @@ inline constexpr nanoseconds kServerResponseTimeout = seconds(30);
 inline constexpr nanoseconds kServerIdleTimeout = seconds(75);
 inline constexpr std::size_t kAdminConnectionsMax = 64;
 inline constexpr std::size_t kAdminBodyBytesMax = 64 * 1024;
-inline constexpr nanoseconds kAdminAnswerTimeout = seconds(5);  // of all workers
+inline constexpr nanoseconds kAdminAnswerTimeout = seconds(5);   // of all workers
 inline constexpr nanoseconds kServerLingerTimeout = seconds(1);  // reading after a refusal
 
 // ---- proxy process
@@ -72,9 +72,9 @@ inline constexpr std::size_t kSpoolBytesMax = 256 * 1024 * 1024;
 inline constexpr std::size_t kRecordQueueMax = 65'536;
 inline constexpr std::size_t kAccessLogQueueMax = 65'536;
 inline constexpr std::size_t kSpoolSegmentBytes = 4 * 1024 * 1024;
-inline constexpr std::size_t kRecordsWaitingMax = 16'384;  // that the sink does not take
+inline constexpr std::size_t kRecordsWaitingMax = 16'384;             // that the sink does not take
 inline constexpr std::size_t kRecordFileBytesMax = 64 * 1024 * 1024;  // records.jsonl, then rotated
-inline constexpr std::size_t kLineBufferBytesMax = 4 * 1024 * 1024;  // lines that no reader takes
+inline constexpr std::size_t kLineBufferBytesMax = 4 * 1024 * 1024;   // lines that no reader takes
 
 // ---- identity
 inline constexpr std::size_t kTokensMax = 1'000'000;
@@ -85,13 +85,13 @@ inline constexpr nanoseconds kTokenLookupTimeout = seconds(3);
 inline constexpr std::size_t kDiscoveryMessageBytesMax = 64 * 1024 * 1024;
 inline constexpr std::size_t kDiscoveryResponseBytesMax = 1024 * 1024;
 inline constexpr std::size_t kResubscribeBatch = 4096;
-inline constexpr std::size_t kDiscoveryUnansweredMax = 64;         // responses on one stream
-inline constexpr std::size_t kDiscoveryNamesMax = 2'000'000;       // named by one client, all types
-inline constexpr std::size_t kDiscoveryTypesMax = 64;              // of one stream
-inline constexpr std::size_t kRecordBatchMax = 1000;               // records of one upload
+inline constexpr std::size_t kDiscoveryUnansweredMax = 64;    // responses on one stream
+inline constexpr std::size_t kDiscoveryNamesMax = 2'000'000;  // named by one client, all types
+inline constexpr std::size_t kDiscoveryTypesMax = 64;         // of one stream
+inline constexpr std::size_t kRecordBatchMax = 1000;          // records of one upload
 inline constexpr std::size_t kRecordBatchesUnansweredMax = 4;
-inline constexpr std::size_t kLookupsPendingMax = 65'536;         // tokens being asked for
-inline constexpr std::size_t kLookupAddressesMax = 65'536;        // whose unknown tokens are counted
+inline constexpr std::size_t kLookupsPendingMax = 65'536;   // tokens being asked for
+inline constexpr std::size_t kLookupAddressesMax = 65'536;  // whose unknown tokens are counted
 inline constexpr nanoseconds kBackoffMin = milliseconds(500);
 inline constexpr nanoseconds kBackoffMax = seconds(30);
 inline constexpr nanoseconds kStreamAgeMax = std::chrono::minutes(30);
@@ -102,13 +102,13 @@ inline constexpr nanoseconds kJoinTimeout = seconds(10);  // of one call for a c
 
 // ---- names and resources
 inline constexpr std::size_t kNameBytesMax = 63;
-inline constexpr std::size_t kContextBytesMax = 255;       // Api.context
+inline constexpr std::size_t kContextBytesMax = 255;  // Api.context
 inline constexpr std::size_t kContextSegmentsMax = 16;
-inline constexpr std::size_t kEndpointsMax = 256;          // of an Upstream, or of a kind in an Api
+inline constexpr std::size_t kEndpointsMax = 256;  // of an Upstream, or of a kind in an Api
 inline constexpr std::size_t kThrottleNoticeBytesMax = 4096;
-inline constexpr std::size_t kHeadBytesConfigurableMin = 1024;         // Listener
+inline constexpr std::size_t kHeadBytesConfigurableMin = 1024;  // Listener
 inline constexpr std::size_t kHeadBytesConfigurableMax = 1024 * 1024;
-inline constexpr nanoseconds kTimeoutConfigurableMax = seconds(300);   // connect, handshake, head
+inline constexpr nanoseconds kTimeoutConfigurableMax = seconds(300);  // connect, handshake, head
 inline constexpr std::size_t kResourceFileBytesMax = 64 * 1024 * 1024;
 
 }  // namespace sluice::limits

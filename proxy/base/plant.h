@@ -1,5 +1,5 @@
-// Planted bugs: wrong turns behind a build flag, so that the simulation can prove that it would find
-// them. Without SLUICE_PLANTS every plant is `false` and costs nothing.
+// Planted bugs: wrong turns behind a build flag, so that the simulation can prove that it would
+// find them. Without SLUICE_PLANTS every plant is `false` and costs nothing.
 #pragma once
 
 #ifdef SLUICE_PLANTS
@@ -8,14 +8,14 @@ namespace sluice::plants {
 
 enum class Plant {
   kNone,
-  kSkippedRecheck,      // a change misses the last of the connections that it concerns
-  kAckBeforeInForce,    // a response is answered before the workers serve it
-  kLostRecord,          // a record disappears between recorder and sink
-  kDoubledRecord,       // a record is stored again when it is sent again
-  kOneTooMany,          // a plan of N lets N + 1 through
-  kHalfApplied,         // an edited API keeps its old endpoints
-  kRefusalStopsAll,     // one bad resource keeps the good ones of its response out
-  kTimerNeverFires,     // a timer is armed and forgotten
+  kSkippedRecheck,    // a change misses the last of the connections that it concerns
+  kAckBeforeInForce,  // a response is answered before the workers serve it
+  kLostRecord,        // a record disappears between recorder and sink
+  kDoubledRecord,     // a record is stored again when it is sent again
+  kOneTooMany,        // a plan of N lets N + 1 through
+  kHalfApplied,       // an edited API keeps its old endpoints
+  kRefusalStopsAll,   // one bad resource keeps the good ones of its response out
+  kTimerNeverFires,   // a timer is armed and forgotten
 };
 
 inline Plant active = Plant::kNone;

@@ -22,7 +22,8 @@ std::shared_ptr<grpc::Channel> make_channel(const ChannelOptions& options) {
   arguments.SetServiceConfigJSON("{}");
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   if (options.tls == nullptr) {
-    return grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments);
+    return grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(),
+                                     arguments);
   }
   if (!options.own_names) {
     arguments.SetSslTargetNameOverride("localhost");

@@ -14,8 +14,9 @@ namespace sluice::control {
 struct ChannelOptions {
   std::string address;               // HOST:PORT
   const Credentials* tls = nullptr;  // null: plain text. Without key and certificate: only the CA
-  // The server's certificate is checked for the host of `address`. False: for `localhost`, which every
-  // certificate of a control plane's own CA carries and no proxy's does; whatever name it is reached by.
+  // The server's certificate is checked for the host of `address`. False: for `localhost`, which
+  // every certificate of a control plane's own CA carries and no proxy's does; whatever name it is
+  // reached by.
   bool own_names = false;
 };
 

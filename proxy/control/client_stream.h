@@ -1,5 +1,5 @@
-// One bidirectional gRPC stream as the control thread sees it: writes are queued, reads are asked for
-// one at a time, and every event is posted.
+// One bidirectional gRPC stream as the control thread sees it: writes are queued, reads are asked
+// for one at a time, and every event is posted.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -38,8 +38,9 @@ class Outstanding {
   int count_ = 0;
 };
 
-// Owned by the control thread, on which all public calls and all events happen. May be destroyed once
-// on_done was called or Outstanding has counted it out; what is posted after that does nothing.
+// Owned by the control thread, on which all public calls and all events happen. May be destroyed
+// once on_done was called or Outstanding has counted it out; what is posted after that does
+// nothing.
 template <class Request, class Response>
 class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
  public:

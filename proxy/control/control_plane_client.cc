@@ -134,10 +134,11 @@ absl::Status ControlPlaneClient::Impl::prepare() {
     return absl::OkStatus();
   }
   if (options.join_token_file.empty()) {
-    return failed_precondition(fmt::format(
-        "this proxy has not joined yet ({}): make a token with `sluicectl join-token create --group "
-        "{}`, write it to a file and start with --join-token-file FILE", message_of(saved.status()),
-        options.group));
+    return failed_precondition(
+        fmt::format("this proxy has not joined yet ({}): make a token with `sluicectl join-token "
+                    "create --group "
+                    "{}`, write it to a file and start with --join-token-file FILE",
+                    message_of(saved.status()), options.group));
   }
   SLUICE_ASSIGN_OR_RETURN(const std::string token, read_text(options.join_token_file));
   const absl::StatusOr<JoinToken> parsed = parse_join_token(token);
@@ -217,9 +218,9 @@ void ControlPlaneClient::Impl::check_certificate() {
       !state.connected) {
     return;
   }
-  const auto due = life.begins + nanoseconds(static_cast<std::int64_t>(
-                                     static_cast<double>((life.ends - life.begins).count()) *
-                                     renew_at));
+  const auto due =
+      life.begins + nanoseconds(static_cast<std::int64_t>(
+                        static_cast<double>((life.ends - life.begins).count()) * renew_at));
   if (environment.clock.wall() < due || std::exchange(asking, true)) {
     return;
   }
@@ -238,9 +239,10 @@ void ControlPlaneClient::Impl::check_certificate() {
       }
       asking = false;
       if (!renewed.ok()) {
-        log::warning("cannot renew the certificate, which expires in {} h; will try again: {}",
-                     duration_cast<std::chrono::hours>(life.ends - environment.clock.wall()).count(),
-                     message_of(renewed.status()));
+        log::warning(
+            "cannot renew the certificate, which expires in {} h; will try again: {}",
+            duration_cast<std::chrono::hours>(life.ends - environment.clock.wall()).count(),
+            message_of(renewed.status()));
         return;
       }
       ++state.renewals;
@@ -302,16 +304,15 @@ Node ControlPlaneClient::Impl::node(const std::string& stream) const {
 
 const std::shared_ptr<grpc::Channel>& ControlPlaneClient::Impl::present_channel() {
   if (channel == nullptr) {
-    channel = make_channel({address(), credentials ? &*credentials : nullptr,
-                            !options.tls_cert_file.empty()});
+    channel = make_channel(
+        {address(), credentials ? &*credentials : nullptr, !options.tls_cert_file.empty()});
   }
   return channel;
 }
 
 std::unique_ptr<DiscoveryStream> ControlPlaneClient::Impl::open_discovery(
     const std::string& name, DiscoveryStream::Events events) {
-  auto stream =
-      std::make_unique<DiscoveryStream>(std::move(events), environment.post, outstanding);
+  auto stream = std::make_unique<DiscoveryStream>(std::move(events), environment.post, outstanding);
   log::debug("opening the {} stream to {}", name, address());
   const auto stub = xds::AggregatedDiscoveryService::NewStub(present_channel());
   stub->async()->DeltaAggregatedResources(&stream->context(), stream.get());
@@ -358,7 +359,10 @@ void ControlPlaneClient::Impl::on_config_done(const grpc::Status& status) {
     ++state.failures;
     const bool refused = error.code() == absl::StatusCode::kPermissionDenied ||
                          error.code() == absl::StatusCode::kUnauthenticated;
-    fail(fmt::format("{} {}: {}", refused ? "refused by" : was_up ? "lost" : "cannot reach",
+    fail(fmt::format("{} {}: {}",
+                     refused  ? "refused by"
+                     : was_up ? "lost"
+                              : "cannot reach",
                      "the control plane at " + address(), message_of(error)));
     channel.reset();
     if (!was_up) {
@@ -376,18 +380,18 @@ void ControlPlaneClient::Impl::open_identity() {
   if (identity_stream != nullptr || !state.connected) {
     return;
   }
-  identity_stream = open_discovery(
-      "identity", {[this](xds::DeltaDiscoveryResponse response) {
-                     identity_backoff.reset();
-                     identity.on_response(std::move(response));
-                   },
-                   [this] { identity.on_writable(); },
-                   [this](const grpc::Status& status) {
-                     identity.on_disconnected();
-                     identity_stream.reset();
-                     log::debug("the identity stream ended: {}", status.error_message());
-                     retry(identity_timer, identity_backoff);
-                   }});
+  identity_stream = open_discovery("identity", {[this](xds::DeltaDiscoveryResponse response) {
+                                                  identity_backoff.reset();
+                                                  identity.on_response(std::move(response));
+                                                },
+                                                [this] { identity.on_writable(); },
+                                                [this](const grpc::Status& status) {
+                                                  identity.on_disconnected();
+                                                  identity_stream.reset();
+                                                  log::debug("the identity stream ended: {}",
+                                                             status.error_message());
+                                                  retry(identity_timer, identity_backoff);
+                                                }});
   identity.on_connected(
       node("identity"),
       [this](xds::DeltaDiscoveryRequest request) { identity_stream->write(std::move(request)); },
@@ -414,8 +418,7 @@ void ControlPlaneClient::Impl::open_records() {
         }
         retry(records_timer, records_backoff);
       }};
-  record_stream =
-      std::make_unique<RecordStream>(std::move(events), environment.post, outstanding);
+  record_stream = std::make_unique<RecordStream>(std::move(events), environment.post, outstanding);
   const auto stub = records::RecordService::NewStub(present_channel());
   stub->async()->Upload(&record_stream->context(), record_stream.get());
   record_stream->start();

@@ -21,16 +21,16 @@ namespace sluice::control {
 
 struct ControlOptions {
   std::vector<std::string> addresses;  // HOST:PORT, at least one; the next one is tried on failure
-  std::string node_id;                 // told, and believed only in plain text; else the certificate's
-  std::string group = "default";       // likewise
-  std::string data_dir;                // keeps tls/proxy{,-key,-ca}.pem
-  std::string join_token_file;         // empty: must have joined before
+  std::string node_id;            // told, and believed only in plain text; else the certificate's
+  std::string group = "default";  // likewise
+  std::string data_dir;           // keeps tls/proxy{,-key,-ca}.pem
+  std::string join_token_file;    // empty: must have joined before
   // All three or none. Instead of what joining gives; read anew at each connection.
   std::string tls_cert_file;
   std::string tls_key_file;
   std::string tls_ca_file;
-  bool insecure_plaintext = false;  // no TLS at all
-  std::string software;             // shown to people, e.g. `sluice-proxy 0.1.0`
+  bool insecure_plaintext = false;    // no TLS at all
+  std::string software;               // shown to people, e.g. `sluice-proxy 0.1.0`
   std::vector<std::string> warnings;  // shown by `sluicectl status` and `proxies list`
 };
 
@@ -62,13 +62,13 @@ class ControlPlaneClient {
   void stop();
 
   struct State {
-    bool connected = false;         // configuration flows
-    std::string address;            // of the control plane in use or tried last
-    Wall since{};                   // when it became so
-    std::string problem;            // why it is not connected, for people; empty if it is
-    Wall certificate_expires{};     // epoch: there is none
-    std::uint64_t connects = 0;     // streams of configuration that came up
-    std::uint64_t failures = 0;     // that did not, or ended with an error
+    bool connected = false;      // configuration flows
+    std::string address;         // of the control plane in use or tried last
+    Wall since{};                // when it became so
+    std::string problem;         // why it is not connected, for people; empty if it is
+    Wall certificate_expires{};  // epoch: there is none
+    std::uint64_t connects = 0;  // streams of configuration that came up
+    std::uint64_t failures = 0;  // that did not, or ended with an error
     std::uint64_t renewals = 0;
   };
   State state() const;

@@ -101,8 +101,8 @@ absl::Status save_credentials(const std::string& data_dir, const Credentials& cr
     return failed_precondition(fmt::format("cannot make {}: {}", directory, error.message()));
   }
   std::filesystem::permissions(directory, std::filesystem::perms::owner_all, error);
-  // The certificate last: without it the others count for nothing. A crash between a new key and its
-  // certificate leaves a pair that the control plane refuses, and joining anew mends.
+  // The certificate last: without it the others count for nothing. A crash between a new key and
+  // its certificate leaves a pair that the control plane refuses, and joining anew mends.
   SLUICE_RETURN_IF_ERROR(write_private(tls_path(data_dir, kCa), credentials.ca_pem));
   SLUICE_RETURN_IF_ERROR(write_private(tls_path(data_dir, kKey), credentials.key_pem));
   return write_private(tls_path(data_dir, kCertificate), credentials.certificate_pem);

@@ -1,4 +1,5 @@
-// What a proxy shows to the control plane: its certificate, kept as PEM files in its data directory.
+// What a proxy shows to the control plane: its certificate, kept as PEM files in its data
+// directory.
 #pragma once
 
 #include <string>
@@ -25,8 +26,8 @@ absl::StatusOr<CertificateLife> certificate_life(const std::string& pem);
 // NOT_FOUND names the path.
 absl::StatusOr<std::string> read_text(const std::string& path);
 
-// The files tls/proxy.pem, proxy-key.pem and proxy-ca.pem of `data_dir`. NOT_FOUND: this proxy has not
-// joined.
+// The files tls/proxy.pem, proxy-key.pem and proxy-ca.pem of `data_dir`. NOT_FOUND: this proxy has
+// not joined.
 absl::StatusOr<Credentials> load_credentials(const std::string& data_dir);
 // The directory is made 0700 and the files 0600. The old ones stay whole until the new ones are.
 absl::Status save_credentials(const std::string& data_dir, const Credentials& credentials);

@@ -245,7 +245,8 @@ absl::StatusOr<std::string> fetch_ca(const std::string& address, const std::stri
   }
   return absl::PermissionDeniedError(to_absl(fmt::format(
       "{} is not the control plane that made the join token: its certificates do not have the "
-      "token's fingerprint {}", address, ca_sha256)));
+      "token's fingerprint {}",
+      address, ca_sha256)));
 }
 
 bool CallGuard::begin(grpc::ClientContext* context) {
@@ -267,8 +268,9 @@ void CallGuard::cancel() {
   }
 }
 
-absl::StatusOr<Credentials> join(const std::vector<std::string>& addresses, const std::string& token,
-                                 const std::string& node_id, CallGuard& guard) {
+absl::StatusOr<Credentials> join(const std::vector<std::string>& addresses,
+                                 const std::string& token, const std::string& node_id,
+                                 CallGuard& guard) {
   const std::string text(trimmed(token));
   SLUICE_ASSIGN_OR_RETURN(const JoinToken parsed, parse_join_token(text));
   SLUICE_ASSIGN_OR_RETURN(KeyRequest key, make_key_request(node_id));
@@ -284,11 +286,11 @@ absl::StatusOr<Credentials> join(const std::vector<std::string>& addresses, cons
     request.set_join_token(text);
     request.set_node_id(node_id);
     request.set_csr_pem(key.csr_pem);
-    absl::StatusOr<Credentials> made = call_for_certificate(
-        {address, &trust, false}, key.key_pem, guard,
-        [&](auto& stub, auto* context, auto* response) {
-          return stub.Join(context, request, response);
-        });
+    absl::StatusOr<Credentials> made =
+        call_for_certificate({address, &trust, false}, key.key_pem, guard,
+                             [&](auto& stub, auto* context, auto* response) {
+                               return stub.Join(context, request, response);
+                             });
     // Another control plane would say the same of the token.
     if (made.ok() || made.status().code() != absl::StatusCode::kUnavailable) {
       return made;

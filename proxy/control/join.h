@@ -32,8 +32,9 @@ struct KeyRequest {
 };
 absl::StatusOr<KeyRequest> make_key_request(const std::string& node_id);
 
-// The certificate of that fingerprint in the chain that the TLS server at HOST:PORT shows, as PEM. The
-// connection is not verified and carries nothing. PERMISSION_DENIED: the chain has no such certificate.
+// The certificate of that fingerprint in the chain that the TLS server at HOST:PORT shows, as PEM.
+// The connection is not verified and carries nothing. PERMISSION_DENIED: the chain has no such
+// certificate.
 absl::StatusOr<std::string> fetch_ca(const std::string& address, const std::string& ca_sha256);
 
 // Lets another thread end a call that blocks. Any thread.
@@ -51,8 +52,9 @@ class CallGuard {
 };
 
 // Tries one control plane after the other. UNAVAILABLE: none was reached.
-absl::StatusOr<Credentials> join(const std::vector<std::string>& addresses, const std::string& token,
-                                 const std::string& node_id, CallGuard& guard);
+absl::StatusOr<Credentials> join(const std::vector<std::string>& addresses,
+                                 const std::string& token, const std::string& node_id,
+                                 CallGuard& guard);
 
 // With the present credentials.
 absl::StatusOr<Credentials> renew(const std::string& address, const Credentials& present,

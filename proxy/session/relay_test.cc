@@ -63,9 +63,7 @@ class Peer final : public net::SideUser {
     side_->set_user(this);
     side_->resume();
   }
-  void on_bytes(net::Side& /*side*/, MutableBytes bytes) override {
-    got_.append(as_text(bytes));
-  }
+  void on_bytes(net::Side& /*side*/, MutableBytes bytes) override { got_.append(as_text(bytes)); }
   void on_end(net::Side& /*side*/) override { ended_ = true; }
   void on_error(net::Side& /*side*/, absl::Status /*status*/) override { ended_ = true; }
   void on_writable(net::Side& /*side*/) override { flush(); }
@@ -280,8 +278,8 @@ TEST_F(RelayTest, ACloseWaitsForTheEndOfTheFrameUnderWay) {
   EXPECT_EQ(client_->got(), frame.substr(0, 10));
   backend_->send(frame.substr(10) + down("never passed on"));
   settle();
-  EXPECT_EQ(client_->got(),
-            frame + websocket::make_close(1001, filter::close_reason(filter::CloseCause::kDraining)));
+  EXPECT_EQ(client_->got(), frame + websocket::make_close(
+                                        1001, filter::close_reason(filter::CloseCause::kDraining)));
 }
 
 TEST_F(RelayTest, ACloseThatNobodyAnswersEndsAtItsDeadline) {
@@ -399,8 +397,8 @@ TEST_F(RelayTest, AFloodOfPingsIsClosed) {
   EXPECT_EQ(exchange_.ending.close_code, 1008);
 }
 
-// Random frames in random pieces both ways, with random drops, holds and notices: what arrives is the
-// sequence of passed frames, with notices between messages only.
+// Random frames in random pieces both ways, with random drops, holds and notices: what arrives is
+// the sequence of passed frames, with notices between messages only.
 TEST_F(RelayTest, RandomTrafficArrivesAsItWasJudged) {
   for (std::uint64_t seed = 1; seed <= 60; ++seed) {
     SCOPED_TRACE(seed);

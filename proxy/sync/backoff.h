@@ -7,8 +7,9 @@
 
 namespace sluice::sync {
 
-// Waits between attempts: doubling from kBackoffMin to kBackoffMax, each jittered by half either way,
-// so that a thousand proxies that lost the same control plane do not come back together. One thread.
+// Waits between attempts: doubling from kBackoffMin to kBackoffMax, each jittered by half either
+// way, so that a thousand proxies that lost the same control plane do not come back together. One
+// thread.
 class Backoff {
  public:
   explicit Backoff(Rng& rng) : rng_(rng) {}
@@ -26,8 +27,8 @@ class Backoff {
   nanoseconds base_ = limits::kBackoffMin;
 };
 
-// How long a server keeps one stream open before it ends it cleanly, so that proxies spread anew over
-// control planes: kStreamAgeMax, less up to a fifth of it.
+// How long a server keeps one stream open before it ends it cleanly, so that proxies spread anew
+// over control planes: kStreamAgeMax, less up to a fifth of it.
 inline nanoseconds stream_age(Rng& rng) {
   return rng.jitter(duration_cast<nanoseconds>(limits::kStreamAgeMax * 9 / 10), 1.0 / 9);
 }

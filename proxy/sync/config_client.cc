@@ -72,8 +72,8 @@ void ConfigClient::on_connected(const envoy::config::core::v3::Node& node, SendD
       if (it->first.kind != kind) {
         break;
       }
-      // What could not be put in force is asked for again, to be refused again: a new stream's server
-      // knows nothing of it.
+      // What could not be put in force is asked for again, to be refused again: a new stream's
+      // server knows nothing of it.
       if (!refused_.contains(it->first)) {
         held[it->first.name] = it->second;
       }
@@ -106,8 +106,7 @@ void ConfigClient::start_next() {
   Work work = unpack(queue_.front());
   queue_.pop_front();
   if (!work.protocol_error.empty()) {
-    log::warning("refused a discovery response of type {}: {}", work.type_url,
-                 work.protocol_error);
+    log::warning("refused a discovery response of type {}: {}", work.type_url, work.protocol_error);
     answer(work);
     return;
   }
@@ -163,9 +162,9 @@ void ConfigClient::unpack_resource(config::Kind kind, const xds::Resource& resou
     return;  // a heartbeat: says only that what is held is still good
   }
   if (resource.resource().type_url() != work.type_url) {
-    work.faults.push_back({kind, resource.name(), "",
-                           fmt::format("a {} was sent as {}", resource.resource().type_url(),
-                                       work.type_url)});
+    work.faults.push_back(
+        {kind, resource.name(), "",
+         fmt::format("a {} was sent as {}", resource.resource().type_url(), work.type_url)});
     return;
   }
   const auto stuck = refused_.find(key);
@@ -225,8 +224,8 @@ void ConfigClient::apply(Work work) {
   step();
 }
 
-// Takes the book over what is held and what is refused; returns what is to be saved. A listener that
-// could not be bound is saved as well: after a restart it is tried again.
+// Takes the book over what is held and what is refused; returns what is to be saved. A listener
+// that could not be bound is saved as well: after a restart it is tried again.
 config::Delta ConfigClient::settle(const config::Delta& delta, config::CompileResult result,
                                    const std::vector<config::Fault>& unbound) {
   std::map<config::ResourceKey, std::string> arrived;

@@ -1,6 +1,6 @@
 // The proxy's half of the configuration stream, sans-I/O: wildcard Secret, Upstream, Plan, Listener
-// and Api over delta discovery. Each response is compiled, published and saved before it is answered:
-// ACK means in force.
+// and Api over delta discovery. Each response is compiled, published and saved before it is
+// answered: ACK means in force.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,8 @@ class ConfigClient {
     std::function<config::CompileResult(std::shared_ptr<const config::Snapshot> base,
                                         const config::Delta& delta)>
         compile;
-    // Puts the snapshot in force and calls `done`, once, when every worker serves it. Returns faults
-    // of what could not be put in force (a listener that cannot bind).
+    // Puts the snapshot in force and calls `done`, once, when every worker serves it. Returns
+    // faults of what could not be put in force (a listener that cannot bind).
     std::function<std::vector<config::Fault>(std::shared_ptr<const config::Snapshot> snapshot,
                                              std::vector<model::Subject> changed,
                                              std::function<void()> done)>
@@ -39,13 +39,13 @@ class ConfigClient {
 
   explicit ConfigClient(Environment environment);
 
-  // Puts in force what the disk had; before the first connection. Returns all faults; `done` when the
-  // workers serve it. An empty delta does nothing.
+  // Puts in force what the disk had; before the first connection. Returns all faults; `done` when
+  // the workers serve it. An empty delta does nothing.
   std::vector<config::Fault> restore(const config::Delta& delta, std::function<void()> done);
 
-  // A stream is up: subscribes with the versions held. `node` goes with the first message, and again
-  // where its metadata.warnings change. `read` is called once for each response handled: the carrier
-  // may deliver the next.
+  // A stream is up: subscribes with the versions held. `node` goes with the first message, and
+  // again where its metadata.warnings change. `read` is called once for each response handled: the
+  // carrier may deliver the next.
   void on_connected(const envoy::config::core::v3::Node& node, SendDelta send,
                     std::function<void()> read);
   void on_response(xds::DeltaDiscoveryResponse response);
@@ -59,10 +59,10 @@ class ConfigClient {
     std::uint64_t responses = 0;
     std::uint64_t acks = 0;
     std::uint64_t nacks = 0;
-    std::uint64_t unchanged = 0;         // resources that came although they were held
-    std::uint64_t not_persisted = 0;     // responses in force whose save failed
-    std::string persist_error;           // of the last save, empty if it was well
-    std::size_t resources = 0;           // held
+    std::uint64_t unchanged = 0;      // resources that came although they were held
+    std::uint64_t not_persisted = 0;  // responses in force whose save failed
+    std::string persist_error;        // of the last save, empty if it was well
+    std::size_t resources = 0;        // held
   };
   State state() const;
   // What is refused now, by kind and name.

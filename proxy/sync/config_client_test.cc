@@ -35,8 +35,7 @@ class ConfigStream : public ::testing::Test {
     node.set_id("n1");
     sent.clear();
     proxy.config.on_connected(
-        node, [this](Request request) { sent.push_back(std::move(request)); },
-        [this] { ++reads; });
+        node, [this](Request request) { sent.push_back(std::move(request)); }, [this] { ++reads; });
   }
   Response response(Kind kind) {
     Response response;
@@ -44,7 +43,8 @@ class ConfigStream : public ::testing::Test {
     response.set_nonce("n" + std::to_string(++nonce));
     return response;
   }
-  void add(Response& response, const std::string& name, const google::protobuf::MessageLite& message) {
+  void add(Response& response, const std::string& name,
+           const google::protobuf::MessageLite& message) {
     auto* resource = response.add_resources();
     resource->set_name(name);
     const std::string bytes = deterministic_bytes(message);

@@ -44,8 +44,8 @@ absl::StatusOr<DeltaServerStream::Type*> DeltaServerStream::type_of(std::string_
     return invalid_argument("a discovery request must have a type_url");
   }
   if (types_.size() >= limits::kDiscoveryTypesMax) {
-    return resource_exhausted(fmt::format("more than {} types on one discovery stream",
-                                          limits::kDiscoveryTypesMax));
+    return resource_exhausted(
+        fmt::format("more than {} types on one discovery stream", limits::kDiscoveryTypesMax));
   }
   types_.push_back(std::make_unique<Type>());
   types_.back()->rule.url = std::string(url);
@@ -302,12 +302,12 @@ void DeltaServerStream::sort() {
   }
 }
 
-// What was refused may have lacked what changed just now. Tried again once for each such change, and
-// never by itself: a client that refuses is not flooded.
+// What was refused may have lacked what changed just now. Tried again once for each such change,
+// and never by itself: a client that refuses is not flooded.
 void DeltaServerStream::retry_refused() {
   for (const auto& type : types_) {
-    for (const std::string& name : std::vector<std::string>(type->refused.begin(),
-                                                            type->refused.end())) {
+    for (const std::string& name :
+         std::vector<std::string>(type->refused.begin(), type->refused.end())) {
       if (type->upserts.contains(name) || type->removals.contains(name) ||
           type->unsorted.contains(name)) {
         continue;
@@ -401,8 +401,8 @@ bool DeltaServerStream::add_entry(Building& building, const std::string& name,
   constexpr std::size_t kOverhead = 32;
   Type& type = building.type;
   const Resource* resource = pending.resource.get();
-  const std::size_t bytes = kOverhead + name.size() +
-                            (resource ? resource->bytes.size() + type.rule.url.size() : 0);
+  const std::size_t bytes =
+      kOverhead + name.size() + (resource ? resource->bytes.size() + type.rule.url.size() : 0);
   if (building.bytes > 0 && building.bytes + bytes > options_.response_bytes_max) {
     return false;
   }

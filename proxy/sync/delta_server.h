@@ -1,5 +1,5 @@
-// The server's half of one delta discovery stream (DeltaAggregatedResources), sans-I/O. The rules are
-// those of Envoy's xds_protocol.rst and discovery.proto.
+// The server's half of one delta discovery stream (DeltaAggregatedResources), sans-I/O. The rules
+// are those of Envoy's xds_protocol.rst and discovery.proto.
 #pragma once
 
 #include <cstdint>

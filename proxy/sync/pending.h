@@ -1,5 +1,5 @@
-// Bookkeeping that both kinds of server stream share: what waits to be sent, and which revisions are
-// still on their way.
+// Bookkeeping that both kinds of server stream share: what waits to be sent, and which revisions
+// are still on their way.
 #pragma once
 
 #include <cstdint>

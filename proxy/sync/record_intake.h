@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <deque>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,8 +19,8 @@ namespace records = ::sluice::telemetry::v1;
 class RecordIntake {
  public:
   struct Environment {
-    // Stores records of this proxy for good, those that are there already left out; `done`, once, on
-    // this thread. One call at a time.
+    // Stores records of this proxy for good, those that are there already left out; `done`, once,
+    // on this thread. One call at a time.
     std::function<void(std::vector<records::Record> batch, std::function<void(absl::Status)> done)>
         append;
     std::function<void(records::UploadResponse)> send;

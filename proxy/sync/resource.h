@@ -34,7 +34,8 @@ struct ResourceType {
   // Other types refer to it: its removals go out after everything else. The removals of a type that
   // nothing refers to go first in its own responses, so that a name or address can change hands.
   bool referred = false;
-  // Everything that a client may see can be had by wildcard. False: by name only (an empty wildcard).
+  // Everything that a client may see can be had by wildcard. False: by name only (an empty
+  // wildcard).
   bool wildcard = true;
 };
 
@@ -54,8 +55,8 @@ const std::vector<ResourceType>& sluice_types();
 // Serialised with maps in a fixed order, so that equal messages give equal bytes.
 std::string deterministic_bytes(const google::protobuf::MessageLite& message);
 
-// `epoch` and 84 bits of the content's SHA-256, 15 characters in all (no heap in a std::string). The
-// epoch is one character that changes when the same bytes come to mean something else.
+// `epoch` and 84 bits of the content's SHA-256, 15 characters in all (no heap in a std::string).
+// The epoch is one character that changes when the same bytes come to mean something else.
 std::string content_version(std::string_view bytes, char epoch = '1');
 
 // A resource of `message` under its content's version.

@@ -30,8 +30,8 @@ absl::StatusOr<SotwServerStream::Type*> SotwServerStream::type_of(std::string_vi
     return invalid_argument("a discovery request must have a type_url");
   }
   if (types_.size() >= limits::kDiscoveryTypesMax) {
-    return resource_exhausted(fmt::format("more than {} types on one discovery stream",
-                                          limits::kDiscoveryTypesMax));
+    return resource_exhausted(
+        fmt::format("more than {} types on one discovery stream", limits::kDiscoveryTypesMax));
   }
   types_.push_back(std::make_unique<Type>());
   types_.back()->url = std::string(url);
@@ -81,8 +81,7 @@ void SotwServerStream::subscribe(Type& type, const xds::DiscoveryRequest& reques
   }
   type.named = type.named || wildcard || !names.empty();
   wildcard = wildcard || !type.named;
-  const bool more = (wildcard && !type.wildcard) ||
-                    !std::ranges::includes(type.names, names);
+  const bool more = (wildcard && !type.wildcard) || !std::ranges::includes(type.names, names);
   const bool fewer = (type.wildcard && !wildcard) || names.size() < type.names.size();
   type.names = std::move(names);
   type.wildcard = wildcard;
@@ -135,10 +134,11 @@ SotwServerStream::Content SotwServerStream::content(const Type& type) const {
     absl::StatusOr<ResourcePtr> resource = view_.get(type.url, name);
     if (!resource.ok() || *resource == nullptr) {
       content.errors.emplace_back(
-          name, resource.ok() ? not_found(fmt::format("there is no {} {}", kind_of_type(type.url),
-                                                      name))
-                              : resource.status());
-      versions += fmt::format("{}:-{}\n", name, static_cast<int>(content.errors.back().second.code()));
+          name, resource.ok()
+                    ? not_found(fmt::format("there is no {} {}", kind_of_type(type.url), name))
+                    : resource.status());
+      versions +=
+          fmt::format("{}:-{}\n", name, static_cast<int>(content.errors.back().second.code()));
       continue;
     }
     versions += fmt::format("{}:{}\n", name, (*resource)->version);
@@ -165,8 +165,8 @@ std::optional<xds::DiscoveryResponse> SotwServerStream::build(Type& type) {
   const Content content = this->content(type);
   const bool answer = std::exchange(type.must_answer, false);
   wants_retry_ = wants_retry_ || std::ranges::any_of(content.errors, [](const auto& error) {
-    return error.second.code() != absl::StatusCode::kNotFound;
-  });
+                   return error.second.code() != absl::StatusCode::kNotFound;
+                 });
   type.dirty = false;
   if (content.version == type.version && !answer) {
     return std::nullopt;
@@ -201,9 +201,8 @@ std::optional<xds::DiscoveryResponse> SotwServerStream::build(Type& type) {
 }
 
 bool SotwServerStream::subscribed(std::string_view type_url, std::string_view name) const {
-  return std::ranges::any_of(types_, [&](const auto& type) {
-    return type->url == type_url && type->subscribed(name);
-  });
+  return std::ranges::any_of(
+      types_, [&](const auto& type) { return type->url == type_url && type->subscribed(name); });
 }
 
 bool SotwServerStream::requested(std::string_view type_url) const {

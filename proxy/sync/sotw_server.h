@@ -1,6 +1,6 @@
-// The server's half of one state-of-the-world discovery stream (StreamAggregatedResources), sans-I/O:
-// for foreign clients. Every response carries all that the client subscribes to of a type, and each
-// resource travels in a discovery.v3.Resource, since ours have no name of their own.
+// The server's half of one state-of-the-world discovery stream (StreamAggregatedResources),
+// sans-I/O: for foreign clients. Every response carries all that the client subscribes to of a
+// type, and each resource travels in a discovery.v3.Resource, since ours have no name of their own.
 #pragma once
 
 #include <cstdint>

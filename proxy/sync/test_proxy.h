@@ -110,8 +110,9 @@ struct TestProxy {
             });
             return std::exchange(unbound, {});
           },
-      .persist = [this](config::Delta delta,
-                        std::function<void(absl::Status)> done) { persist(std::move(delta), done); },
+      .persist = [this](
+                     config::Delta delta,
+                     std::function<void(absl::Status)> done) { persist(std::move(delta), done); },
   }};
 
   config::Directory directory{directory_max()};
@@ -126,8 +127,9 @@ struct TestProxy {
               done();
             });
           },
-      .persist = [this](config::Delta delta,
-                        std::function<void(absl::Status)> done) { persist(std::move(delta), done); },
+      .persist = [this](
+                     config::Delta delta,
+                     std::function<void(absl::Status)> done) { persist(std::move(delta), done); },
   }};
 
   static std::size_t& directory_max() {

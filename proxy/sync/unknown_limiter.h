@@ -45,8 +45,8 @@ class UnknownLimiter {
     return duration_cast<seconds>(now.time_since_epoch()).count();
   }
 
-  // Those of earlier seconds go; if all are of this one, all go: whoever has so many addresses is not
-  // held by a limit per address.
+  // Those of earlier seconds go; if all are of this one, all go: whoever has so many addresses is
+  // not held by a limit per address.
   void make_room(Mono now) {
     std::erase_if(counts_, [now](const auto& e) { return e.second.second != second_of(now); });
     if (counts_.size() >= limits::kLookupAddressesMax) {

@@ -61,15 +61,20 @@ void Checks::broken(const Talk& talk, std::string_view promise, std::string_view
 // ---- discovery
 
 void Checks::delivered(const xds::DeltaDiscoveryResponse& response) {
-  justify(delivered_);
-  delivered_.take(response, bad_ones(response));
-  justify(delivered_);
+  replaced(delivered_.take(response, bad_ones(response)));
   limits_.refresh(delivered_, *worker_->snapshot());
 }
 
 void Checks::identity_cut() {
-  delivered_.forget_absent_tokens();
+  replaced(delivered_.forget_absent_tokens());
   acknowledged_.forget_absent_tokens();
+}
+
+void Checks::replaced(Belief former) {
+  formers_.push_back({parts_.schedule.now(), std::move(former)});
+  while (!recently(formers_.front().until, kReaction)) {
+    formers_.pop_front();
+  }
 }
 
 void Checks::answered(const xds::DeltaDiscoveryResponse& response,
@@ -109,10 +114,10 @@ void Checks::check_resource(Kind kind, const std::string& name, const std::strin
   const auto check = [&](const auto& found) {
     const bool there = found != nullptr;
     if (there != (bytes != nullptr) || (there && found->content != sha256(*bytes))) {
-      parts_.report.broken(kInForce,
-                           fmt::format("{} {} was acknowledged, but the worker serves {}",
-                                       config::kind_name(kind), name,
-                                       there ? "something else" : "nothing by that name"));
+      parts_.report.broken(
+          kInForce,
+          fmt::format("{} {} was acknowledged, but the worker serves {}", config::kind_name(kind),
+                      name, there ? "something else" : "nothing by that name"));
     }
   };
   switch (kind) {
@@ -174,23 +179,14 @@ void Checks::look_for_faults(Talk& talk) {
   }
 }
 
-void Checks::justify(const Belief& belief) {
-  for (const auto& talk : parts_.talks) {
-    if (talk->state != Talk::State::kOver) {
-      for (const std::string_view reason : faults(belief, *talk)) {
-        talk->justified[std::string(reason)] = parts_.schedule.now();
-      }
-    }
-  }
-}
-
 bool Checks::justified(const Talk& talk, std::string_view reason) const {
-  const auto last = talk.justified.find(reason);
-  return (last != talk.justified.end() && recently(last->second, kReaction)) ||
-         faults(delivered_, talk).contains(reason);
+  return faults(delivered_, talk).contains(reason) ||
+         std::ranges::any_of(formers_, [&](const Former& former) {
+           return recently(former.until, kReaction) && faults(former.belief, talk).contains(reason);
+         });
 }
 
-void Checks::closed_by_proxy(const Talk& talk, std::uint16_t code, std::string_view reason) {
+void Checks::check_close(const Talk& talk, std::uint16_t code, std::string_view reason) {
   bool good = justified(talk, reason);
   if (reason == "access token expired") {
     good = expiry(delivered_, talk) <= wall();
@@ -206,15 +202,12 @@ void Checks::closed_by_proxy(const Talk& talk, std::uint16_t code, std::string_v
   }
 }
 
-void Checks::refused(Talk& talk) {
-  if (talk.probe && talk.status != 429) {
-    broken(talk, kOthers, fmt::format("a good client was refused with {} {} while all was well",
-                                      talk.status, talk.code));
-  }
-  check_refusal(talk);
-}
-
 void Checks::check_refusal(const Talk& talk) {
+  if (talk.probe && talk.status != 429) {
+    broken(talk, kOthers,
+           fmt::format("a good client was refused with {} {} while all was well", talk.status,
+                       talk.code));
+  }
   using Level = LimitKey::Level;
   const auto any = [&](std::initializer_list<std::string_view> reasons) {
     return std::ranges::any_of(reasons, [&](auto reason) { return justified(talk, reason); });
@@ -285,11 +278,11 @@ void Checks::arrived(Talk& talk, bool up, std::uint64_t number) {
   Flow& flow = up ? talk.up : talk.down;
   const bool gap = number > flow.next_number;
   // Down, what was dropped on its way up is missing too.
-  const bool may_drop =
-      limits_.may_drop(talk, up) || (!up && limits_.may_drop(talk, true));
+  const bool may_drop = limits_.may_drop(talk, up) || (!up && limits_.may_drop(talk, true));
   if (number < flow.next_number || (gap && !may_drop)) {
-    broken(talk, kNothingLost, fmt::format("message {} came {} where {} was due", number,
-                                           up ? "up" : "down", flow.next_number));
+    broken(talk, kNothingLost,
+           fmt::format("message {} came {} where {} was due", number, up ? "up" : "down",
+                       flow.next_number));
   }
   flow.next_number = number + 1;
 }
@@ -302,6 +295,10 @@ std::uint64_t Checks::waiting(const Talk& talk) const {
 // ---- time
 
 void Checks::after_step() {
+  for (const auto& verdict : verdicts_) {
+    verdict();
+  }
+  verdicts_.clear();
   bool overdue = false;
   for (const auto& talk : parts_.talks) {
     if (talk->state != Talk::State::kOpen) {
@@ -360,7 +357,8 @@ void Checks::at_rest() {
         const bool had = old != acknowledged_.apis.end() && old->second.spec;
         if (had != (found != nullptr) ||
             (had && found->api.throttle_notice != old->second.spec->throttle_notice())) {
-          parts_.report.broken(kGoodOnes, fmt::format("bad API {} did not keep its old self", name));
+          parts_.report.broken(kGoodOnes,
+                               fmt::format("bad API {} did not keep its old self", name));
         }
       }
     }

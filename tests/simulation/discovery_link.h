@@ -23,7 +23,10 @@ namespace xds = ::envoy::service::discovery::v3;
 class Connector {
  public:
   Connector(Schedule& schedule, Chance& chance, std::function<bool()> connect)
-      : schedule_(schedule), chance_(chance), backoff_(chance.rng()), connect_(std::move(connect)) {}
+      : schedule_(schedule),
+        chance_(chance),
+        backoff_(chance.rng()),
+        connect_(std::move(connect)) {}
 
   void begin() { try_after(nanoseconds(0)); }
   void lost() { try_after(backoff_.next()); }

@@ -49,7 +49,8 @@ Limit limit_of(const std::string& name, const config::Snapshot& snapshot) {
 
 void LimitBook::join(Talk& talk) {
   const std::array<std::string, 3> names = {
-      fmt::format("api {}", talk.api), fmt::format("subscription {} {}", talk.application, talk.api),
+      fmt::format("api {}", talk.api),
+      fmt::format("subscription {} {}", talk.application, talk.api),
       fmt::format("application {}", talk.application)};
   constexpr std::array kLevels = {Level::kApi, Level::kSubscription, Level::kApplication};
   for (std::size_t i = 0; i < names.size(); ++i) {
@@ -98,10 +99,10 @@ void LimitBook::pass(const Talk& talk, Wall wall) {
       }
     }
     if (limited && key->passed > most) {
-      report_.broken("exactly N in a window",
-                     fmt::format("{} messages passed of {} (application {}, API {}, level {})",
-                                 key->passed, most, key->application, key->api,
-                                 static_cast<int>(key->level)));
+      report_.broken(
+          "exactly N in a window",
+          fmt::format("{} messages passed of {} (application {}, API {}, level {})", key->passed,
+                      most, key->application, key->api, static_cast<int>(key->level)));
     }
   }
 }

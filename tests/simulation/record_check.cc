@@ -41,9 +41,9 @@ void check_talk(const Talk& talk, const Sum& sum, bool final_missing, Report& re
     report.broken(kExact,
                   fmt::format("connection {} ({}): recorded {}+{} messages and {}+{} bytes; passed "
                               "{}+{} and {}+{} of {}+{} sent{}{}",
-                              talk.index, talk.id, sum.messages_up, sum.messages_down,
-                              sum.bytes_up, sum.bytes_down, talk.up.messages, talk.down.messages,
-                              talk.up.bytes, talk.down.bytes, talk.up.sent, talk.down.sent,
+                              talk.index, talk.id, sum.messages_up, sum.messages_down, sum.bytes_up,
+                              sum.bytes_down, talk.up.messages, talk.down.messages, talk.up.bytes,
+                              talk.down.bytes, talk.up.sent, talk.down.sent,
                               talk.backend_lost ? ", backend lost" : "",
                               talk.client_vanished ? ", client vanished" : ""));
   }
@@ -93,8 +93,9 @@ void check_records(const std::vector<WireRecord>& records, const Talks& talks,
     }
   }
   if (missing > dropped) {
-    report.broken(kExact, fmt::format("{} connections have no final record, {} records were dropped",
-                                      missing, dropped));
+    report.broken(
+        kExact, fmt::format("{} connections have no final record, {} records were dropped", missing,
+                            dropped));
   }
   if (!sums.empty()) {
     report.broken(kExact, fmt::format("connection {} was never opened", sums.begin()->first));

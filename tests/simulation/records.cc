@@ -56,7 +56,9 @@ RecordLink::RecordLink(const DiscoveryLink::Parts& parts, MemorySink& sink, Reco
                  }}),
       connector_(parts.schedule, parts.chance, [this] { return connect(); }),
       up_(parts.schedule, parts.chance, Channel<sync::records::UploadRequest>::Flow::kOne,
-          [this](sync::records::UploadRequest request) { intake_->on_request(std::move(request)); }),
+          [this](sync::records::UploadRequest request) {
+            intake_->on_request(std::move(request));
+          }),
       down_(parts.schedule, parts.chance, Channel<sync::records::UploadResponse>::Flow::kAll,
             [this](const sync::records::UploadResponse& response) {
               connector_.heard();
@@ -73,9 +75,8 @@ bool RecordLink::connect() {
   ++stream_;
   intake_ = std::make_unique<sync::RecordIntake>("proxy", intake_environment());
   up_.read();
-  uploader_.on_connected([this](sync::records::UploadRequest request) {
-    up_.send(std::move(request));
-  });
+  uploader_.on_connected(
+      [this](sync::records::UploadRequest request) { up_.send(std::move(request)); });
   return true;
 }
 

@@ -51,7 +51,7 @@ class Simulation {
   nanoseconds wall_jump_{};
   std::shared_ptr<net::PipeRules> rules_ = std::make_shared<net::PipeRules>();
   RecordStore store_;
-  ProxyUnderTest proxy_;
+  RealProxy proxy_;
   DiscoveryLink config_;
   DiscoveryLink identity_;
   RecordLink records_;
@@ -135,7 +135,8 @@ bool Simulation::run_until(const std::function<bool()>& done, nanoseconds patien
 void Simulation::expect(std::string_view promise, const std::function<bool()>& done,
                         nanoseconds patience) {
   if (!run_until(done, patience) && !report_.failed()) {
-    report_.broken(promise, fmt::format("not within {} s", duration_cast<seconds>(patience).count()));
+    report_.broken(promise,
+                   fmt::format("not within {} s", duration_cast<seconds>(patience).count()));
   }
 }
 
@@ -149,12 +150,12 @@ void Simulation::record() {
 void Simulation::rest() {
   report_.trace("rest");
   actions_.calm();
-  expect("the streams come to rest",
-         [this] {
-           return actions_.repaired() && config_.at_rest() && identity_.at_rest() &&
-                  proxy_.at_rest();
-         },
-         seconds(180));
+  expect(
+      "the streams come to rest",
+      [this] {
+        return actions_.repaired() && config_.at_rest() && identity_.at_rest() && proxy_.at_rest();
+      },
+      seconds(180));
   if (!report_.failed()) {
     checks_.at_rest();
     probe();
@@ -165,28 +166,31 @@ void Simulation::probe() {
   backends_.reliable = true;
   const std::size_t before = talks_.size();
   actions_.open_probes();
-  expect("a good client is served",
-         [this, before] {
-           return std::all_of(talks_.begin() + static_cast<std::ptrdiff_t>(before), talks_.end(),
-                              [](const auto& talk) { return talk->status != 0; });
-         },
-         seconds(10));
+  expect(
+      "a good client is served",
+      [this, before] {
+        return std::all_of(talks_.begin() + static_cast<std::ptrdiff_t>(before), talks_.end(),
+                           [](const auto& talk) { return talk->status != 0; });
+      },
+      seconds(10));
   backends_.reliable = false;
 }
 
 void Simulation::finish() {
   report_.trace("finish");
   actions_.close_clients();
-  expect("connections end",
-         [this] {
-           actions_.close_clients();  // those that were in their handshake
-           return std::ranges::all_of(
-                      talks_, [](const auto& talk) { return talk->state == Talk::State::kOver; }) &&
-                  proxy_.worker().live_connections() == 0;
-         },
-         seconds(240));
+  expect(
+      "connections end",
+      [this] {
+        actions_.close_clients();  // those that were in their handshake
+        return std::ranges::all_of(
+                   talks_, [](const auto& talk) { return talk->state == Talk::State::kOver; }) &&
+               proxy_.worker().live_connections() == 0;
+      },
+      seconds(240));
   run_for(kRecorderTurn * 3);
-  expect("records arrive", [this] { return proxy_.sink().empty(); }, seconds(180));
+  expect(
+      "records arrive", [this] { return proxy_.sink().empty(); }, seconds(180));
   if (!report_.failed()) {
     check_records(store_.records(), talks_, proxy_.sink().dropped(), report_);
   }
@@ -197,8 +201,9 @@ Outcome Simulation::run() {
   identity_.begin();
   records_.begin();
   record();
-  expect("a configuration comes into force", [this] { return proxy_.config().state().synced; },
-         seconds(60));
+  expect(
+      "a configuration comes into force", [this] { return proxy_.config().state().synced; },
+      seconds(60));
   for (const int active_ms : {5000, 4000}) {
     if (!report_.failed()) {
       actions_.begin();
@@ -211,8 +216,7 @@ Outcome Simulation::run() {
   }
   Outcome outcome;
   outcome.violation = report_.violation();
-  outcome.seconds =
-      std::chrono::duration<double>(schedule_.now() - net::Loop::kManualMono).count();
+  outcome.seconds = std::chrono::duration<double>(schedule_.now() - net::Loop::kManualMono).count();
   outcome.connections = talks_.size();
   for (const auto& talk : talks_) {
     outcome.messages += talk->up.messages + talk->down.messages;
