@@ -51,8 +51,8 @@ void Checker::gateway_group() const {
   for (int i = 0; i < urls.size(); ++i) {
     const auto url = boost::urls::parse_uri(urls[i]);
     const bool good = url && !url->host().empty() &&
-                      (url->scheme() == "ws" || url->scheme() == "wss" ||
-                       url->scheme() == "http" || url->scheme() == "https");
+                      (url->scheme() == "ws" || url->scheme() == "wss" || url->scheme() == "http" ||
+                       url->scheme() == "https");
     if (!good) {
       add(fmt::format("spec.public_urls[{}]", i),
           fmt::format("'{}' is no ws://, wss://, http:// or https:// URL", urls[i]));
@@ -95,9 +95,9 @@ void Checker::application() const {
 
 void Checker::subscription() const {
   const auto& subscription = resource_.as<Subscription>();
-  for (const auto& [field, value] : {std::pair("spec.application", &subscription.application()),
-                                     std::pair("spec.api", &subscription.api()),
-                                     std::pair("spec.plan", &subscription.plan())}) {
+  for (const auto& [field, value] :
+       {std::pair("spec.application", &subscription.application()),
+        std::pair("spec.api", &subscription.api()), std::pair("spec.plan", &subscription.plan())}) {
     if (value->empty()) {
       add(field, "is required");
     }
@@ -122,8 +122,7 @@ void Checker::subscribable(const Subscription& subscription) const {
                                 "PROTOTYPED",
                                 key.name, Api::State_Name(api.state())));
   }
-  const bool same_plan =
-      old_ != nullptr && old_->as<Subscription>().plan() == subscription.plan();
+  const bool same_plan = old_ != nullptr && old_->as<Subscription>().plan() == subscription.plan();
   if (same_plan || subscription.plan().empty()) {
     return;  // an API that offers a plan no more leaves it to those who have it
   }

@@ -30,12 +30,12 @@ struct ReferenceRule {
 };
 
 struct Kind {
-  std::string name;             // Api
-  std::string field;            // api: the resource's field in Create and Update requests
+  std::string name;   // Api
+  std::string field;  // api: the resource's field in Create and Update requests
   const google::protobuf::Descriptor* resource;  // sluice.admin.v1.Api
   const google::protobuf::Descriptor* spec;      // sluice.config.v1.Api
-  std::vector<std::string> write_only;  // fields of the spec that are never shown
-  std::vector<std::string> immutable;   // fields that are set at creation
+  std::vector<std::string> write_only;           // fields of the spec that are never shown
+  std::vector<std::string> immutable;            // fields that are set at creation
   // Fields that, left out of an update, stay as they are.
   std::vector<std::string> kept;
   std::vector<ReferenceRule> references;

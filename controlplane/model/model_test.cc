@@ -379,8 +379,8 @@ TEST(Erase, KeepsBuiltInsAndTheLastUser) {
   for (Resource& resource : first_resources({})) {
     catalogue.put(std::move(resource));
   }
-  for (const Key& key : {Key{"Plan", "Unlimited"}, Key{"GatewayGroup", "default"},
-                         Key{"User", "admin"}}) {
+  for (const Key& key :
+       {Key{"Plan", "Unlimited"}, Key{"GatewayGroup", "default"}, Key{"User", "admin"}}) {
     Draft draft(catalogue);
     ASSERT_TRUE(erase(draft, key, false).ok());
     EXPECT_FALSE(check(draft).empty()) << key.name;

@@ -33,7 +33,8 @@ absl::StatusOr<Row> row_by_alias(Database& database, const std::string& organisa
 // In one read transaction of the caller.
 absl::StatusOr<std::vector<Change>> changes_after(Database& database,
                                                   const std::string& organisation,
-                                                  std::int64_t after, std::size_t limit);
+                                                  std::int64_t after, std::size_t limit,
+                                                  FeedPart part);
 
 // Newest revision of each organisation.
 absl::StatusOr<std::map<std::string, std::int64_t>> revisions(Database& database);
