@@ -342,6 +342,9 @@ void Process::stop() {
     discovery_
         ->stop();  // ends the streams for which gRPC would wait, and those who wait for a rollout
   }
+  if (records_ != nullptr) {
+    records_->stop();
+  }
   if (grpc_ != nullptr) {
     grpc_->Shutdown(std::chrono::system_clock::now() + kGrpcEndTime);
     grpc_->Wait();

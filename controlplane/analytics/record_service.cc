@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <deque>
+#include <map>
 #include <optional>
 #include <thread>
 
@@ -62,6 +63,9 @@ struct RecordService::Core {
   asio::io_context loop{1};
   asio::executor_work_guard<Executor> work{loop.get_executor()};
   asio::thread_pool storing{kStoreThreads};
+  // What ends each live stream, and whether all are to end; on the loop's thread.
+  std::map<const void*, std::function<void()>> streams;
+  bool ending = false;
   std::thread thread;
 };
 
@@ -74,6 +78,12 @@ class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadR
   UploadStream(RecordService::Core& core, std::string proxy)
       : core_(core), intake_(proxy, environment(proxy)) {
     ++core_.stats.streams;
+    core_.post([this] {
+      core_.streams.emplace(this, [this] { end(); });
+      if (core_.ending) {
+        end();
+      }
+    });
     StartRead(&request_);
   }
 
@@ -105,6 +115,7 @@ class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadR
 
   void OnDone() override {
     core_.post([this] {
+      core_.streams.erase(this);
       --core_.stats.streams;
       delete this;
     });
@@ -129,6 +140,12 @@ class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadR
       }
     };
     return environment;
+  }
+
+  // What is not acknowledged yet comes again.
+  void end() {
+    intake_.on_disconnected();
+    finish(absl::UnavailableError("the control plane is ending"));
   }
 
   void finish(absl::Status status) {
@@ -179,6 +196,16 @@ RecordService::RecordService(store::Store& store, std::string organisation, Iden
 RecordService::~RecordService() = default;
 
 const RecordService::Stats& RecordService::stats() const { return core_->stats; }
+
+void RecordService::stop() {
+  Core* core = core_.get();
+  core->post([core] {
+    core->ending = true;
+    for (const auto& [stream, end] : core->streams) {
+      end();
+    }
+  });
+}
 
 grpc::ServerBidiReactor<UploadRequest, UploadResponse>* RecordService::Upload(
     grpc::CallbackServerContext* context) {

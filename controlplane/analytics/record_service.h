@@ -37,6 +37,10 @@ class RecordService final : public telemetry::v1::RecordService::CallbackService
 
   const Stats& stats() const;
 
+  // Ends every stream with UNAVAILABLE, those that begin later too. Before grpc::Server::Shutdown,
+  // which would wait for them.
+  void stop();
+
   struct Core;
 
  private:
