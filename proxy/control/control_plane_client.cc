@@ -419,6 +419,10 @@ void ControlPlaneClient::Impl::open_records() {
         retry(records_timer, records_backoff);
       }};
   record_stream = std::make_unique<RecordStream>(std::move(events), environment.post, outstanding);
+  if (options.insecure_plaintext) {
+    // Who we are stands in no message of this stream, and without TLS in no certificate either.
+    record_stream->context().AddMetadata("sluice-node-id", options.node_id);
+  }
   const auto stub = records::RecordService::NewStub(present_channel());
   stub->async()->Upload(&record_stream->context(), record_stream.get());
   record_stream->start();
