@@ -6,7 +6,7 @@ import pytest
 
 from backends import BenchBackend
 from clients import Ledger, nothing_lost
-from sluice import ControlPlane, Proxy, connect, handshake, wait_for
+from sluice import PATIENCE, ControlPlane, Proxy, connect, handshake, wait_for
 from world import World
 
 pytestmark = pytest.mark.slow
@@ -131,7 +131,7 @@ def test_the_control_plane_restarted_gently_costs_no_message_either(gateway, sta
     assert ledger.wait_open() == CONNECTIONS
     for _ in range(2):
         ports = (world.control.door, world.control.grpc)
-        assert world.control.terminate() == 0
+        assert world.control.terminate(2.5 * PATIENCE) == 0
         come_back(world, ports, started)
         wait_for(lambda: world.proxy.metric("sluice_control_plane_connected") == 1, "connected", 60)
         world.plan(5)

@@ -1,5 +1,6 @@
 """A foreign gRPC client, Node's @grpc/grpc-js, that has no .proto of ours: reflection, health, and a push of an API."""
 
+import base64
 import json
 import subprocess
 
@@ -100,3 +101,71 @@ def test_the_proxies_services_are_closed_to_users_and_strangers(world):
 def test_plain_text_reaches_nothing_on_the_grpc_port(world):
     answer, = grpc(world, {"list": True}, plain=True)
     assert answer["error"]["code"] in (4, 14)
+
+
+# ---- discovery, as any xDS client may speak it
+
+ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+TYPE = "type.googleapis.com/sluice.config.v1."
+
+
+def joined(world, folder, node):
+    """Joins by the one RPC for it; gives what grpc() needs to show the certificate."""
+    key, request = folder / f"{node}.key", folder / f"{node}.csr"
+    subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-subj", f"/CN={node}", "-keyout", key, "-out", request], check=True, capture_output=True)
+    answer, = grpc(world, {"call": "sluice.admin.v1.JoinService/Join", "request": {
+        "join_token": world.control.join_token(), "node_id": node, "csr_pem": request.read_text()}}, token="")
+    certificate = folder / f"{node}.pem"
+    certificate.write_text(answer["ok"]["certificate_pem"])
+    return {"cert": str(certificate), "key": str(key), "token": ""}
+
+
+def names(answer):
+    return {resource["name"] for resource in answer["resources"]}
+
+
+def test_a_foreign_client_gets_its_configuration_as_deltas(world, tmp_path):
+    api = world.api(settle=True)
+    own = joined(world, tmp_path, "foreign-delta")
+    node = {"id": "foreign-delta", "cluster": "default"}
+    plans, apis = grpc(
+        world,
+        {"stream": f"{ADS}/DeltaAggregatedResources", "requests": [
+            {"node": node, "type_url": TYPE + "Plan", "resource_names_subscribe": ["*"]}]},
+        {"stream": f"{ADS}/DeltaAggregatedResources", "requests": [
+            {"node": node, "type_url": TYPE + "Api", "resource_names_subscribe": [api, "no-such-api"]}]}, **own)
+    assert {"Gold", "Silver", "Unlimited"} <= names(plans["ok"][0])
+    assert all(r["version"] and r["resource"]["type_url"] == TYPE + "Plan" for r in plans["ok"][0]["resources"])
+    assert names(apis["ok"][0]) == {api} and apis["ok"][0]["removed_resources"] == ["no-such-api"]
+
+
+def test_a_foreign_client_gets_the_state_of_the_world(world, tmp_path):
+    api = world.api(settle=True)
+    own = joined(world, tmp_path, "foreign-sotw")
+    node = {"id": "foreign-sotw", "cluster": "default"}
+    asked, = grpc(world, {"stream": f"{ADS}/StreamAggregatedResources", "requests": [
+        {"node": node, "type_url": TYPE + "Api"},
+        {"type_url": TYPE + "Plan"}]}, **own)
+    first, second = asked["ok"]
+    assert first["type_url"] == TYPE + "Api" and first["nonce"] and first["version_info"]
+    assert second["type_url"] == TYPE + "Plan" and len(second["resources"]) > 5
+    assert api in str([bytes_of(resource) for resource in first["resources"]])
+
+
+def bytes_of(resource):
+    return base64.b64decode(resource["value"])
+
+
+def test_discovery_needs_a_certificate_of_a_proxy_and_shows_only_its_own_name(world, tmp_path):
+    request = {"node": {"id": "proxy-1", "cluster": "default"}, "type_url": TYPE + "Secret",
+               "resource_names_subscribe": ["*"]}
+    stream = {"stream": f"{ADS}/DeltaAggregatedResources", "requests": [request]}
+    with_a_session, = grpc(world, stream)
+    with_nothing, = grpc(world, stream, token="")
+    assert with_a_session["error"]["code"] in (7, UNAUTHENTICATED)
+    assert with_nothing["error"]["code"] in (7, UNAUTHENTICATED)
+    # The certificate says who it is, whatever the message says: no proxy can be pushed off its place.
+    grpc(world, stream, **joined(world, tmp_path, "impostor"))
+    proxies = world.control.call("ProxyService/ListProxies")["proxies"]
+    assert [p for p in proxies if p["nodeId"] == "proxy-1"][0]["connected"] is True

@@ -1,14 +1,15 @@
 """The first message, by sluicectl and curl alone; and what each wrong step says to do next."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from backends import EchoBackend
-from clients import Ctl
-from sluice import BIN, PASSWORD, ControlPlane, Program, Proxy, connect, wait_for
+from clients import HERE, Ctl
+from sluice import BIN, PASSWORD, ControlPlane, Program, Proxy, connect, handshake, wait_for
 
 SAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "samples"
 OWN_API = """
@@ -117,13 +118,38 @@ def test_ones_own_api_by_hand(control, proxy, backend, ctl, tmp_path):
     assert "context" in ctl("explain", "Api") and "Required" in ctl("explain", "Api.context")
     assert "is on Gold" in ctl("subscription", "plan", "trader", "prices-v2", "--plan", "Gold")
     ctl("subscription", "block", "trader", "prices-v2")
-    wait_for(lambda: "900907" in ctl.run("ws", proxy.url("/prices/v2"), "--token", by_key)[2], "it is blocked")
+    wait_for(lambda: handshake(proxy.url("/prices/v2"), by_key)[0] == 403, "it is blocked")
+    assert "900907" in ctl.refused("ws", proxy.url("/prices/v2"), "--token", by_key)
     ctl("subscription", "unblock", "trader", "prices-v2")
-    wait_for(lambda: ctl.run("ws", proxy.url("/prices/v2"), "--token", by_key, stdin="x\n")[1] == "x\n", "it is not")
+    wait_for(lambda: handshake(proxy.url("/prices/v2"), by_key)[0] == 101, "it is not")
     # What export writes can be applied again and changes nothing.
     ctl("export", "-o", tmp_path / "all")
     again = ctl("apply", "-f", tmp_path / "all", "--dry-run")
     assert "created" not in again and "updated" not in again, again
+
+
+def test_wscat_talks_to_it(stack):
+    with subprocess.Popen(
+            ["node", str(HERE / "node_modules" / ".bin" / "wscat"), "-c", stack.url, "-H",
+             f"Authorization: Bearer {stack.token}", "-x", "hello from wscat", "-w", "1"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:  # it ends with its input
+        assert process.wait(30) == 0
+        assert "hello from wscat" in process.stdout.read()
+    assert stack.backend.messages == ["hello from wscat"]
+
+
+@pytest.mark.parametrize("sample", ["client.mjs", "client.py"])
+def test_the_sample_clients_talk_to_it(stack, sample):
+    text = (SAMPLES / sample).read_text().replace("SLUICE_URL", stack.url).replace("SLUICE_TOKEN", stack.token)
+    # Beside node_modules, where the sample finds the package `ws`.
+    file = HERE / "node_modules" / f"sample-{os.getpid()}-{sample}"
+    file.write_text(text)
+    try:
+        program = "node" if sample.endswith("mjs") else "/usr/bin/python3"
+        done = subprocess.run([program, str(file)], capture_output=True, text=True, timeout=30)
+    finally:
+        file.unlink()
+    assert "Hello from" in done.stdout, done.stderr
 
 
 def test_sandbox_keys_by_sluicectl(control, proxy, started, ctl, tmp_path):

@@ -1,8 +1,10 @@
 // A gRPC client that knows no .proto of Sluice: it asks the server's reflection for them (fields are
 // then named as in the .proto, with underscores). Its argument is
 // a JSON object {address, ca, cert, key, token, plain, steps}; a step is {"list": true},
-// {"health": "SERVICE"} or {"call": "package.Service/Method", "request": {...}}. It prints one JSON array
-// with an answer for each step, {"ok": ...} or {"error": {code, message}}.
+// {"health": "SERVICE"}, {"call": "package.Service/Method", "request": {...}}, or {"stream": the same,
+// "requests": [...]}, which sends the next request after each answer (with $nonce and $version of that
+// answer filled in) and gives the answers. It prints one JSON array with an answer for each step,
+// {"ok": ...} or {"error": {code, message}}.
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,7 +12,8 @@ import grpc from "@grpc/grpc-js";
 import protoLoader from "@grpc/proto-loader";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const LOADING = { keepCase: false, longs: String, enums: String, defaults: false, oneofs: false };
+const LOADING = {
+  keepCase: false, longs: String, enums: String, bytes: String, defaults: false, oneofs: false };
 const options = JSON.parse(process.argv[2]);
 
 const file = (path) => (path ? readFileSync(path) : null);
@@ -45,7 +48,8 @@ async function serviceOf(name) {
     throw new Error(answer.errorResponse.errorMessage);
   }
   // A FileDescriptorSet is its files, each as field 1.
-  const parts = answer.fileDescriptorResponse.fileDescriptorProto.flatMap((bytes) => {
+  const parts = answer.fileDescriptorResponse.fileDescriptorProto.flatMap((text) => {
+    const bytes = Buffer.from(text, "base64");
     const head = [0x0a];
     for (let size = bytes.length; ; size >>>= 7) {
       head.push(size > 0x7f ? (size & 0x7f) | 0x80 : size);
@@ -73,6 +77,29 @@ async function call(path, request, Known) {
   });
 }
 
+async function stream(path, requests) {
+  const [service, method] = path.split("/");
+  const Client = await serviceOf(service);
+  const client = new Client(options.address, credentials, channel);
+  return new Promise((resolve, reject) => {
+    const answers = [];
+    const rest = requests.map((request) => JSON.stringify(request));
+    const both = client[method]({ deadline: deadline() });
+    both.on("data", (answer) => {
+      answers.push(answer);
+      if (answers.length === requests.length) {
+        both.end();
+        resolve(answers);
+        return;
+      }
+      const version = answer.version_info ?? "";
+      both.write(JSON.parse(rest.shift().replace("$nonce", answer.nonce).replace("$version", version)));
+    });
+    both.on("error", reject);
+    both.write(JSON.parse(rest.shift()));
+  });
+}
+
 async function step(what) {
   if (what.list) {
     const answer = await reflect({ listServices: "*" });
@@ -81,6 +108,9 @@ async function step(what) {
   if (what.health !== undefined) {
     const health = known("health.proto", "grpc.health.v1.Health");
     return call("grpc.health.v1.Health/Check", { service: what.health }, health);
+  }
+  if (what.stream) {
+    return stream(what.stream, what.requests);
   }
   return call(what.call, what.request ?? {});
 }
