@@ -70,7 +70,6 @@ absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key, std
 
 absl::Status Catalogue::load(const store::Store& store, const std::string& organisation) {
   Touched ignored;
-  std::map<ResourceKey, Item> none;
   items_.clear();
   groups_.clear();
   for (const Kind kind : config::kCompiledKinds) {
