@@ -10,7 +10,7 @@
 
 namespace sluice::telemetry {
 
-inline constexpr std::uint32_t kCodecVersion = 1;
+inline constexpr std::uint32_t kCodecVersion = 2;
 
 // Appends the record's body, without its epoch.
 void encode(const NumberedRecord& record, std::string& out);
