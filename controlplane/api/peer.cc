@@ -25,6 +25,15 @@ std::string bearer_of(const grpc::ServerContextBase& call) {
   return bearer ? std::string(value.substr(kBearer.size())) : "";
 }
 
+bool is_plaintext(const grpc::ServerContextBase& call) {
+  const std::shared_ptr<const grpc::AuthContext> auth = call.auth_context();
+  if (auth == nullptr) {
+    return true;
+  }
+  const auto type = auth->FindPropertyValues("transport_security_type");
+  return type.empty() || type[0] != "ssl";
+}
+
 Mono deadline_of(const grpc::ServerContextBase& call) {
   const std::chrono::system_clock::time_point deadline = call.deadline();
   const auto left = deadline - std::chrono::system_clock::now();
@@ -76,6 +85,7 @@ CallContext context_of(const grpc::ServerContextBase& call) {
   context.bearer = bearer_of(call);
   context.client_address = ip_of_peer(call.peer());
   context.loopback = is_loopback_peer(call.peer());
+  context.plaintext = is_plaintext(call);
   context.certificate = certificate_of(call);
   context.deadline = deadline_of(call);
   context.cancelled = [&call] { return call.IsCancelled(); };

@@ -73,7 +73,8 @@ absl::Status ServiceTable::admit(const Method& method, CallContext& context) con
   if (context.certificate.kind == pki::Peer::Kind::kProxy) {
     return permission_denied("a proxy's certificate does not reach the admin services");
   }
-  if (grpc && !context.loopback && context.certificate.kind != pki::Peer::Kind::kOperator) {
+  if (grpc && !context.loopback && !context.plaintext &&
+      context.certificate.kind != pki::Peer::Kind::kOperator) {
     return unauthenticated(
         "beyond loopback gRPC needs a client certificate too: sluicectl client-cert create NAME");
   }

@@ -28,6 +28,7 @@ struct CallContext {
   std::string bearer;          // the token after `Bearer `; empty: none
   std::string client_address;  // IP without port
   bool loopback = false;       // the peer is on this machine
+  bool plaintext = false;      // no TLS, as asked for by --insecure-plaintext
   pki::Peer certificate;       // kNone: none was shown
   Mono deadline = kNever;
   std::function<bool()> cancelled;  // the caller has gone; null: unknown

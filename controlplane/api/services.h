@@ -50,7 +50,7 @@ struct Services {
   Rollouts rollouts;
   std::string organisation = store::kDefaultOrganisation;
   // For GetStatus: things to mend of the control plane itself, e.g. plain text beyond loopback.
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = {};
   Wall started = system_wall();
   std::function<Wall()> now = system_wall;
 };
