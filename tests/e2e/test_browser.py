@@ -35,7 +35,7 @@ class Browser:
 
     async def open(self, page):
         """Opens a page and gives a function that evaluates an expression in it."""
-        self._connection = await websockets.connect(self.url, max_size=None, ping_interval=None)
+        self._connection = await websockets.connect(self.url, max_size=None, ping_interval=None, close_timeout=0.1)
         target = await self._ask("Target.createTarget", {"url": page})
         session = await self._ask("Target.attachToTarget", {"targetId": target["targetId"], "flatten": True})
 
@@ -58,12 +58,8 @@ class Browser:
                 return answer["result"]
 
     def stop(self):
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
 
 
 @pytest.fixture
