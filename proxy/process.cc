@@ -41,7 +41,11 @@ std::size_t raise_descriptor_limit() {
 
 }  // namespace
 
-Parts::Parts(const Options& o) : options(o), loop(system_seed()) { filters::add_all_to(registry); }
+// A static file says all there is, so none of its tokens may be forgotten for lack of room.
+Parts::Parts(const Options& o)
+    : options(o),
+      loop(system_seed()),
+      directory(o.static_file.empty() ? limits::kTokensMax : SIZE_MAX) { filters::add_all_to(registry); }
 
 config::CompileContext Parts::compile_context() {
   const bool managed = options.static_file.empty();

@@ -25,7 +25,10 @@ absl::StatusOr<std::vector<config::Manifest>> load(const std::string& path) {
     while (const std::size_t size = std::fread(buffer, 1, sizeof buffer, stdin)) {
       text.append(buffer, size);
     }
-    return config::load_manifests(text, "stdin");
+    SLUICE_ASSIGN_OR_RETURN(std::vector<config::Manifest> manifests,
+                            config::load_manifests(text, "stdin"));
+    SLUICE_RETURN_IF_ERROR(config::read_references(manifests));
+    return manifests;
   }
   if (!fs::is_directory(path)) {
     return config::load_manifest_file(path);
@@ -47,30 +50,10 @@ absl::StatusOr<std::vector<config::Manifest>> load(const std::string& path) {
   return all;
 }
 
-// Secrets may be given as `@FILE` (beside the manifest) or `-` instead of in the file.
-absl::Status fill_secrets(config::Manifest& manifest) {
-  if (manifest.kind != "Secret" && manifest.kind != "User") {
-    return absl::OkStatus();
-  }
-  for (auto& [name, value] : *manifest.spec.mutable_fields()) {
-    const std::string& text = value.string_value();
-    if (text == "-") {
-      SLUICE_ASSIGN_OR_RETURN(std::string secret, read_secret(text));
-      value.set_string_value(std::move(secret));
-    } else if (text.starts_with('@')) {
-      const fs::path file = fs::path(manifest.file).parent_path() / text.substr(1);
-      SLUICE_ASSIGN_OR_RETURN(std::string secret, read_file(file));
-      value.set_string_value(std::move(secret));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<boost::json::array> manifests_of(const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(std::vector<config::Manifest> manifests, load(path));
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<config::Manifest> manifests, load(path));
   boost::json::array out;
-  for (config::Manifest& manifest : manifests) {
-    SLUICE_RETURN_IF_ERROR(fill_secrets(manifest));
+  for (const config::Manifest& manifest : manifests) {
     std::string spec;
     const auto status = google::protobuf::util::MessageToJsonString(manifest.spec, &spec);
     if (!status.ok()) {
