@@ -168,7 +168,7 @@ class ControlPlane(Program):
 
     def wait_rollout(self, revision, seconds=10):
         status = self.call("RolloutService/Wait",
-                           {"revision": str(revision), "group": "default", "timeoutMs": int(seconds * 1000)})
+                           {"revision": str(revision), "group": "default", "timeoutMs": int(seconds * PATIENCE * 1000)})
         assert status.get("complete"), status
         return status
 
