@@ -16,7 +16,8 @@ void add_warnings(Services& services, admin::v1::GetStatusResponse& status) {
   if (const absl::Status writable = services.store.writable(); !writable.ok()) {
     status.add_warnings(std::string(message_of(writable)));
   }
-  for (const auto& listener : services.editor.snapshot()->listeners()) {
+  const std::shared_ptr<const config::Snapshot> snapshot = services.editor.snapshot();
+  for (const auto& listener : snapshot->listeners()) {
     if (listener->plaintext_exposed) {
       status.add_warnings(
           fmt::format("Listener {} serves plain text beyond loopback", listener->name));

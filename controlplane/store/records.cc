@@ -111,6 +111,9 @@ absl::Status Intake::store(const Record& record) {
 }
 
 absl::StatusOr<bool> Intake::update_connection(const Record& record) {
+  if (record.connection_id().empty()) {
+    return true;  // nothing to tell it by
+  }
   Statement statement = database_.prepare(
       "SELECT state, record FROM connections WHERE organisation = ? AND connection_id = ?");
   SLUICE_ASSIGN_OR_RETURN(

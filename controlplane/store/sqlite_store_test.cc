@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
@@ -204,7 +205,7 @@ TEST(SqliteStore, RefusesWritesOnAFullDiskReadsOnAndHeals) {
     ::setrlimit(RLIMIT_FSIZE, &free);
     // Nobody writes: the store finds out by itself.
     for (int i = 0; i < 400 && !store->writable().ok(); ++i) {
-      ::usleep(10'000);
+      ::poll(nullptr, 0, 10);  // it tells nobody when it has found out
     }
     good = good && store->writable().ok();
     return good && store->commit(kOrg, {put("last", "1")}).value() == stored + 2;
