@@ -77,12 +77,17 @@ void Relay::adopt_limits() {
 }
 
 void Relay::close(CloseCause cause, std::string reason) {
-  if (closing_) {
+  if (finished_) {
     return;
   }
   const std::uint16_t code = close_code(cause, exchange().api->close_codes);
   const std::string words = reason.empty() ? std::string(close_reason(cause)) : std::move(reason);
-  begin_close(CloseSide::kProxy, code, words);
+  if (closing_) {
+    due_.close = std::min(due_.close, loop_.clock().now() + limits::kCloseTimeout);
+    arm_tick();
+  } else {
+    begin_close(CloseSide::kProxy, code, words);
+  }
   down_.insert_close(websocket::make_close(code, words));
   if (cause == CloseCause::kPingsUnanswered) {
     close_towards_backend(websocket::close_code::kGoingAway, words);
@@ -154,7 +159,7 @@ void Relay::notice(std::string_view text) {
 }
 
 void Relay::recheck() {
-  if (closing_) {
+  if (finished_) {
     return;
   }
   adopt_limits();
@@ -169,20 +174,20 @@ void Relay::recheck() {
   arm_tick();
 }
 
-// Wall time of the recheck as monotonic time; the difference of the two is slewed, so it is looked
-// at again when the timer fires.
+// Wall time of the recheck as monotonic time. Wall time may run up to a tenth faster, so the timer
+// fires that much earlier and it is looked at again.
 Mono Relay::recheck_time() const {
   const Wall at = parts_.exchange->recheck_at;
   if (at == Wall::max()) {
     return kNever;
   }
-  return loop_.clock().now() + std::max(at - loop_.clock().wall(), nanoseconds::zero());
+  return loop_.clock().now() + std::max(at - loop_.clock().wall(), nanoseconds::zero()) / 11 * 10;
 }
 
 void Relay::arm_tick() {
-  Mono next = due_.close;
+  Mono next = std::min(due_.close, recheck_time());
   if (!closing_) {
-    next = std::min({due_.ping, due_.age, recheck_time()});
+    next = std::min({next, due_.ping, due_.age});
     if (idle_timeout_ > nanoseconds::zero()) {
       next = std::min(next, last_data_ + idle_timeout_);
     }
@@ -192,10 +197,8 @@ void Relay::arm_tick() {
 
 void Relay::tick() {
   const Mono now = loop_.clock().now();
-  if (closing_) {
-    if (now >= due_.close) {
-      finish();
-    }
+  if (now >= due_.close) {
+    finish();
     return;
   }
   if (loop_.clock().wall() >= exchange().recheck_at) {

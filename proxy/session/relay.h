@@ -34,8 +34,8 @@ class Relay {
   // `from_client`, `from_backend`: what was read behind the handshakes' heads.
   void start(std::string from_client, std::string from_backend);
 
-  // Closes both ways with the cause's code (its own words where `reason` is empty). Does nothing if
-  // a close is under way.
+  // Closes both ways with the cause's code (its own words where `reason` is empty). A close under
+  // way keeps its code, but nothing more passes, and it ends within limits::kCloseTimeout.
   void close(filter::CloseCause cause, std::string reason = "");
 
   // Asks the filters again, and the limits of the exchange's API are read anew.

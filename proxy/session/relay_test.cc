@@ -376,6 +376,43 @@ TEST_F(RelayTest, IdleTimeCountsDataOnly) {
   EXPECT_EQ(exchange_.ending.close_code, 1001);
 }
 
+TEST_F(RelayTest, ARecheckEndsACloseThatThePeerLeavesOpen) {
+  script_.recheck = [] { return Verdict::close(filter::CloseCause::kTokenRevoked); };
+  start();
+  client_->send(websocket::make_close(1000, "bye", kMask));
+  settle();
+  backend_->send(down("still passes"));
+  settle();
+  EXPECT_EQ(client_->got(), down("still passes"));
+  relay_->recheck();
+  backend_->send(down("too late"));
+  pass_time(limits::kCloseTimeout + milliseconds(10));
+  EXPECT_EQ(client_->got(),
+            down("still passes") + websocket::make_close(4001, "access token revoked"));
+  EXPECT_TRUE(over_);
+  EXPECT_EQ(exchange_.ending.close_code, 1000);
+  EXPECT_EQ(exchange_.ending.close_side, telemetry::CloseSide::kClient);
+}
+
+TEST_F(RelayTest, RechecksInTimeWhileTheWallClockCatchesUp) {
+  Wall rechecked{};
+  script_.recheck = [&] {
+    rechecked = loop_.clock().wall();
+    return Verdict::pass();
+  };
+  const Wall at = loop_.clock().wall() + seconds(600);
+  exchange_.recheck_at = at;
+  start();
+  // An hour ahead: a tenth faster for as long as this test looks.
+  const Wall jumped = loop_.clock().wall() + std::chrono::hours(1);
+  for (nanoseconds time{}; time < seconds(600); time += milliseconds(50)) {
+    loop_.advance(loop_.clock().now() + milliseconds(50), jumped + time);
+    loop_.turn(nanoseconds::zero());
+  }
+  EXPECT_GE(rechecked, at);
+  EXPECT_LE(rechecked, at + milliseconds(100));
+}
+
 TEST_F(RelayTest, RechecksAtTheTimeThatAFilterSet) {
   script_.recheck = [] { return Verdict::close(filter::CloseCause::kTokenExpired); };
   exchange_.recheck_at = loop_.clock().wall() + seconds(5);
