@@ -5,6 +5,7 @@
 
 #include "filters/analytics/analytics.pb.h"
 #include "proxy/filter/config.h"
+#include "proxy/filter/facts.h"
 #include "proxy/filter/filter.h"
 
 namespace sluice::filters::analytics {

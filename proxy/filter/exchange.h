@@ -99,8 +99,4 @@ struct Exchange {
   }
 };
 
-// For records, accounts and the access log. The user agent is there only while the request's head
-// is.
-telemetry::Facts facts_of(const Exchange& exchange);
-
 }  // namespace sluice::filter
