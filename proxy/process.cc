@@ -45,7 +45,9 @@ std::size_t raise_descriptor_limit() {
 Parts::Parts(const Options& o)
     : options(o),
       loop(system_seed()),
-      directory(o.static_file.empty() ? limits::kTokensMax : SIZE_MAX) { filters::add_all_to(registry); }
+      directory(o.static_file.empty() ? limits::kTokensMax : SIZE_MAX) {
+  filters::add_all_to(registry);
+}
 
 config::CompileContext Parts::compile_context() {
   const bool managed = options.static_file.empty();
@@ -170,7 +172,8 @@ void Process::apply_static(config::StaticConfig config, config::CompileResult re
   changed.insert(changed.end(), result.changed.begin(), result.changed.end());
   parts_.snapshot = result.snapshot;
   worker::Publication publication{result.snapshot, std::move(changed)};
-  const std::vector<config::Fault> faults = parts_.workers->publish(std::move(publication), [] {});
+  const std::vector<config::Fault> faults = parts_.workers->publish(
+      std::move(publication), [] { log::info("the resource file is in force"); });
   if (!faults.empty() && parts_.workers->bindings().empty()) {
     log::error("no listener could be bound; ending");
     exit_status_ = 1;
