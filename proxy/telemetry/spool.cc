@@ -426,7 +426,15 @@ void Spool::read_segment(Segment& segment, std::uint64_t after, std::size_t reco
     const std::uint64_t lost = segment.last - seen;
     log::error("the spool's segment {} is damaged: {} records are lost", segment.path, lost);
     state_->dropped += lost;
+    if (&segment == &segments_.back()) {
+      close_segment();  // what is appended behind the damage could not be read
+    }
+    if (::truncate(segment.path.c_str(), static_cast<off_t>(offset)) != 0) {
+      log::warning("cannot cut {}: {}", segment.path, std::strerror(errno));
+    }
     segment.last = seen;
+    bytes_ -= segment.bytes - offset;
+    segment.bytes = offset;
   }
   cursor_ = {seen, segment.first, offset};
 }

@@ -308,6 +308,25 @@ TEST_F(SpoolTest, SkipsDamageAndCountsIt) {
   EXPECT_EQ(read_all().back().dropped_before, 1u);
 }
 
+TEST_F(SpoolTest, GoesOnBehindDamageInTheNewestSegment) {
+  append(3);
+  {
+    const std::string newest = segments().back();
+    std::fstream file(newest, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(static_cast<std::streamoff>(std::filesystem::file_size(newest)) - 20);
+    file << "damage";
+  }
+  EXPECT_EQ(read_all().size(), 2u);
+  append(2);
+  const auto all = read_all();
+  ASSERT_EQ(all.size(), 4u);
+  EXPECT_EQ(all[2].sequence, 4u);
+  EXPECT_EQ(all[2].dropped_before, 1u);
+  reopen();
+  EXPECT_EQ(read_all().size(), 4u);
+  EXPECT_EQ(spool->dropped(), 1u);
+}
+
 TEST_F(SpoolTest, RefusesASecondProcess) {
   const auto second = Spool::open(options);
   ASSERT_FALSE(second.ok());
