@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "filters/throttling/throttling.pb.h"
+#include "proxy/base/plant.h"
 #include "proxy/filter/config.h"
 
 namespace sluice::filters::throttling {
@@ -84,6 +85,7 @@ Allowance allowance_of(const Plan& plan) {
   if (plan.messages != 0) {
     allowance.messages = std::min(plan.messages, Allowance::kNoLimit - 1);
   }
+  if (SLUICE_PLANT(kOneTooMany)) ++allowance.messages;
   if (plan.bytes != 0) {
     allowance.bytes = std::min(plan.bytes, Allowance::kNoLimit - 1);
   }

@@ -4,6 +4,7 @@
 #include <boost/url/parse.hpp>
 #include <boost/url/url_view.hpp>
 
+#include "proxy/base/plant.h"
 #include "proxy/config/build.h"
 #include "proxy/config/default_plans.h"
 #include "proxy/config/text.h"
@@ -395,6 +396,7 @@ std::shared_ptr<CompiledApi> build_api(const v1::Api& spec, Faults& faults, cons
   if (faults.any()) {
     return nullptr;
   }
+  if (SLUICE_PLANT(kHalfApplied) && old != nullptr) api->production = old->production;
   api->chains = chains_of(*api, around.listeners);
   return api;
 }

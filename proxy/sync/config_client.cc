@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "proxy/base/log.h"
+#include "proxy/base/plant.h"
 
 namespace sluice::sync {
 
@@ -193,6 +194,7 @@ void ConfigClient::apply(Work work) {
     return;
   }
   config::CompileResult result = environment_.compile(snapshot_, work.delta);
+  if (SLUICE_PLANT(kRefusalStopsAll) && !result.faults.empty()) result.snapshot = snapshot_;
   result.faults.insert(result.faults.end(), work.faults.begin(), work.faults.end());
   work.faults = result.faults;
   if (result.snapshot == snapshot_ && published_) {
@@ -204,7 +206,7 @@ void ConfigClient::apply(Work work) {
   published_ = true;
   // The workers may be done before publish() returns; what follows needs its faults too.
   struct Join {
-    int left = 2;
+    int left = SLUICE_PLANT(kAckBeforeInForce) ? 1 : 2;
     Work work;
     config::CompileResult result;
     std::vector<config::Fault> unbound;

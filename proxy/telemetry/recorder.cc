@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proxy/base/log.h"
+#include "proxy/base/plant.h"
 
 namespace sluice::telemetry {
 namespace {
@@ -23,6 +24,7 @@ std::size_t Recorder::turn(Wall now) {
   for (const std::uint32_t slot : accounts_.take_ended()) {
     waiting_.push_back({{}, slot, Item::Kind::kEnded});
   }
+  if (SLUICE_PLANT(kLostRecord) && waiting_.size() > 1) waiting_.pop_back();
   std::size_t taken = write(waiting_, now);
   bound_waiting();
   constexpr nanoseconds kInterval = seconds(limits::kInterimSeconds);

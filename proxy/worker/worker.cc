@@ -5,6 +5,7 @@
 
 #include "proxy/base/limits.h"
 #include "proxy/base/log.h"
+#include "proxy/base/plant.h"
 #include "proxy/session/handshake.h"
 
 namespace sluice::worker {
@@ -176,8 +177,12 @@ void Worker::recheck(const std::vector<model::Subject>& changed) {
   for (const model::Subject& subject : changed) {
     interests_.find(subject, concerned);
   }
-  std::sort(concerned.begin(), concerned.end());
+  // In an order of its own, not that of addresses: a simulated run repeats exactly.
+  std::sort(concerned.begin(), concerned.end(), [](const Connection* a, const Connection* b) {
+    return a->live_index < b->live_index;
+  });
   concerned.erase(std::unique(concerned.begin(), concerned.end()), concerned.end());
+  if (SLUICE_PLANT(kSkippedRecheck) && !concerned.empty()) concerned.pop_back();
   for (Connection* connection : concerned) {
     connection->recheck(*snapshot_);
   }
