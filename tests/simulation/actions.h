@@ -8,7 +8,7 @@
 
 #include "tests/simulation/discovery_link.h"
 #include "tests/simulation/endpoints.h"
-#include "tests/simulation/proxy_under_test.h"
+#include "tests/simulation/real_proxy.h"
 #include "tests/simulation/records.h"
 #include "tests/simulation/world.h"
 
@@ -24,7 +24,7 @@ class Actions {
     Checks& checks;
     Talks& talks;
     Backends& backends;
-    ProxyUnderTest& proxy;
+    RealProxy& proxy;
     DiscoveryLink& config;
     DiscoveryLink& identity;
     RecordLink& records;

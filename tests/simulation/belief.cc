@@ -16,17 +16,25 @@ const Held<Spec>* find(const std::map<std::string, Held<Spec>, std::less<>>& amo
 
 template <class Spec>
 void take_into(std::map<std::string, Held<Spec>, std::less<>>& held,
+               std::map<std::string, Held<Spec>, std::less<>>& former,
                const xds::DeltaDiscoveryResponse& response, const std::set<std::string>& refused) {
+  const auto replace = [&](const std::string& name, Held<Spec> now) {
+    const auto [it, added] = held.try_emplace(name);
+    if (!added) {
+      former[name] = std::move(it->second);
+    }
+    it->second = std::move(now);
+  };
   for (const xds::Resource& resource : response.resources()) {
     Spec spec;
     if (!refused.contains(resource.name()) &&
         spec.ParseFromString(resource.resource().value())) {
-      held[resource.name()] = {resource.version(), std::move(spec)};
+      replace(resource.name(), {resource.version(), std::move(spec)});
     }
   }
   for (const std::string& name : response.removed_resources()) {
     if (!refused.contains(name)) {
-      held[name] = {"", std::nullopt};
+      replace(name, {"", std::nullopt});
     }
   }
 }
@@ -110,20 +118,30 @@ const Held<Spec>* still(const Held<Spec>* acknowledged, const Held<Spec>* delive
 
 }  // namespace
 
-void Belief::take(const xds::DeltaDiscoveryResponse& response,
-                  const std::set<std::string>& refused) {
+Belief Belief::take(const xds::DeltaDiscoveryResponse& response,
+                    const std::set<std::string>& refused) {
+  Belief former;
   const auto kind = config::kind_from_type_url(response.type_url());
   if (kind == Kind::kToken) {
-    take_into(tokens, response, refused);
+    take_into(tokens, former.tokens, response, refused);
   } else if (kind == Kind::kGrants) {
-    take_into(grants, response, refused);
+    take_into(grants, former.grants, response, refused);
   } else if (kind == Kind::kApi) {
-    take_into(apis, response, refused);
+    take_into(apis, former.apis, response, refused);
   }
+  return former;
 }
 
-void Belief::forget_absent_tokens() {
-  std::erase_if(tokens, [](const auto& entry) { return !entry.second.spec; });
+Belief Belief::forget_absent_tokens() {
+  Belief former;
+  std::erase_if(tokens, [&former](const auto& entry) {
+    if (entry.second.spec) {
+      return false;
+    }
+    former.tokens.insert(entry);
+    return true;
+  });
+  return former;
 }
 
 std::set<std::string_view> faults(const Belief& belief, const Talk& talk) {

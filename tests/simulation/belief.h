@@ -27,10 +27,11 @@ struct Belief {
   std::map<std::string, Held<v1::Grants>, std::less<>> grants;
   std::map<std::string, Held<v1::Api>, std::less<>> apis;
 
-  // Takes over what the response says but for `refused`.
-  void take(const xds::DeltaDiscoveryResponse& response, const std::set<std::string>& refused);
-  // As a proxy does whose identity stream ended: what is absent may be made unheard.
-  void forget_absent_tokens();
+  // Takes over what the response says but for `refused`. Returns what was believed before of the
+  // same resources.
+  Belief take(const xds::DeltaDiscoveryResponse& response, const std::set<std::string>& refused);
+  // As a proxy does whose identity stream ended: what is absent may be made unheard. Returns them.
+  Belief forget_absent_tokens();
 };
 
 // The reasons (those of close frames) for which the connection may not live.

@@ -165,7 +165,16 @@ void Checks::began(Talk& talk) {
   limits_.refresh(delivered_, *worker_->snapshot());
 }
 
-void Checks::opened(Talk& talk) { look_for_faults(talk); }
+void Checks::opened(Talk& talk) {
+  did(talk, "is served");
+  look_for_faults(talk);
+}
+
+void Checks::passed(const Talk& talk, bool up) {
+  parts_.report.trace("client {}: {} messages {}", talk.index,
+                      up ? talk.up.messages : talk.down.messages, up ? "up" : "down");
+  limits_.pass(talk, wall());
+}
 
 // What is acknowledged now and makes the connection's end due.
 void Checks::look_for_faults(Talk& talk) {
@@ -187,6 +196,7 @@ bool Checks::justified(const Talk& talk, std::string_view reason) const {
 }
 
 void Checks::check_close(const Talk& talk, std::uint16_t code, std::string_view reason) {
+  parts_.report.trace("client {} is closed with {} '{}'", talk.index, code, reason);
   bool good = justified(talk, reason);
   if (reason == "access token expired") {
     good = expiry(delivered_, talk) <= wall();
@@ -195,7 +205,7 @@ void Checks::check_close(const Talk& talk, std::uint16_t code, std::string_view 
   } else if (reason == "pings unanswered") {
     good = talk.client_silent;
   } else if (reason.find(" is used up; it opens in ") != std::string_view::npos) {
-    good = limits_.explains(talk, wall(), false);
+    good = limits_.explains(talk, wall());
   }
   if (!good) {
     broken(talk, kOthers, fmt::format("closed with {} '{}'", code, reason));
@@ -209,6 +219,7 @@ void Checks::check_refusal(const Talk& talk) {
                        talk.code));
   }
   using Level = LimitKey::Level;
+  parts_.report.trace("client {} is refused with {} {}", talk.index, talk.status, talk.code);
   const auto any = [&](std::initializer_list<std::string_view> reasons) {
     return std::ranges::any_of(reasons, [&](auto reason) { return justified(talk, reason); });
   };
@@ -326,7 +337,7 @@ void Checks::check_flow(Talk& talk, Flow& flow, bool up) {
   const bool more = missing > flow.missing;
   const bool held = missing > 0 && !limits_.may_drop(talk, up);
   flow.missing = missing;
-  if ((more || held) && !limits_.explains(talk, wall(), held && !more)) {
+  if ((more || held) && !limits_.explains(talk, wall())) {
     broken(talk, kNothingLost,
            fmt::format("{} of {} messages {} did not pass, and no limit is used up", missing,
                        flow.sent, up ? "up" : "down"));

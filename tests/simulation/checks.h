@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <set>
@@ -54,14 +55,23 @@ class Checks {
   // ---- connections, told by their ends
   void began(Talk& talk);
   void opened(Talk& talk);
-  void refused(Talk& talk);
+  void refused(const Talk& talk) {
+    verdicts_.push_back([this, &talk] { check_refusal(talk); });
+  }
   void dialled(const Talk& talk, std::string_view path);
-  void passed(const Talk& talk) { limits_.pass(talk, wall()); }
+  // A message's beginning came to the other end.
+  void passed(const Talk& talk, bool up);
   void arrived(Talk& talk, bool up, std::uint64_t number);
-  void closed_by_proxy(const Talk& talk, std::uint16_t code, std::string_view reason);
+  void closed_by_proxy(const Talk& talk, std::uint16_t code, std::string reason) {
+    verdicts_.push_back(
+        [this, &talk, code, reason = std::move(reason)] { check_close(talk, code, reason); });
+  }
   // Messages that limits keep from passing for now.
   std::uint64_t waiting(const Talk& talk) const;
   void murky(const Talk& talk) { limits_.murky(talk); }
+  void did(const Talk& talk, std::string_view what) {
+    parts_.report.trace("client {} {}", talk.index, what);
+  }
   void broken(const Talk& talk, std::string_view promise, std::string_view what);
 
   // ---- time
@@ -71,15 +81,16 @@ class Checks {
 
  private:
   Wall wall() { return worker_->loop().clock().wall(); }
+  void replaced(Belief former);
   void check_resource(config::Kind kind, const std::string& name, const std::string* bytes);
   void check_refusals(const xds::DeltaDiscoveryResponse& response,
                       const std::set<std::string>& refused);
+  void check_close(const Talk& talk, std::uint16_t code, std::string_view reason);
   void check_refusal(const Talk& talk);
   void check_flow(Talk& talk, Flow& flow, bool up);
   void look_for_faults(Talk& talk);
   void check_overdue();
   bool justified(const Talk& talk, std::string_view reason) const;
-  void justify(const Belief& belief);
   bool recently(Mono when, nanoseconds within) const {
     return when + within >= parts_.schedule.now();
   }
@@ -89,7 +100,14 @@ class Checks {
   Faults surroundings_;
   Belief delivered_;
   Belief acknowledged_;
+  struct Former {
+    Mono until;
+    Belief belief;
+  };
+  std::deque<Former> formers_;  // what was replaced lately
   LimitBook limits_;
+  // Closes and refusals of this step: what passed before them may be seen after them.
+  std::vector<std::function<void()>> verdicts_;
 };
 
 }  // namespace sluice::simulation

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "proxy/websocket/close.h"
+#include "proxy/websocket/handshake.h"
 
 namespace sluice::simulation {
 namespace {
@@ -79,7 +80,7 @@ bool Endpoint::step() {
   std::string piece = unread_.substr(0, size);
   unread_.erase(0, size);
   if (frame_.masked) {
-    apply_mask({reinterpret_cast<std::uint8_t*>(piece.data()), size}, frame_.mask,
+    websocket::apply_mask({reinterpret_cast<std::uint8_t*>(piece.data()), size}, frame_.mask,
                payload_.size());
   }
   if (!is_control(frame_.opcode)) {
@@ -229,6 +230,7 @@ void Client::ping() {
 void Client::close() {
   if (!gone() && talk_->live() && talk_->accepted && !talk_->client_closed) {
     talk_->client_closed = true;
+    parts_.checks.did(*talk_, "closes");
     send(websocket::make_close(1000, "client bye", mask()));
   }
 }
@@ -238,6 +240,7 @@ void Client::vanish() {
     return;
   }
   talk_->client_vanished = true;
+  parts_.checks.did(*talk_, "vanishes");
   talk_->state = Talk::State::kOver;
   parts_.checks.murky(*talk_);
   drop();
@@ -259,7 +262,7 @@ void Client::on_begin(char first) {
   notice_ = first == 'n';
   if (!notice_) {
     ++talk_->down.messages;
-    parts_.checks.passed(*talk_);
+    parts_.checks.passed(*talk_, false);
   }
 }
 
@@ -274,7 +277,7 @@ void Client::on_message(std::string_view text) {
 
 void Client::on_close(std::uint16_t code, std::string_view reason) {
   if (!talk_->client_closed && !talk_->backend_closed) {
-    parts_.checks.closed_by_proxy(*talk_, code, reason);
+    parts_.checks.closed_by_proxy(*talk_, code, std::string(reason));
   }
   talk_->close_seen = true;
   if (!talk_->client_closed && !talk_->client_silent) {
@@ -348,7 +351,7 @@ void Backend::answer(const std::string& key) {
 
 void Backend::on_begin(char) {
   ++talk_->up.messages;
-  parts_.checks.passed(*talk_);
+  parts_.checks.passed(*talk_, true);
 }
 
 void Backend::on_data(std::size_t bytes) { talk_->up.bytes += bytes; }
@@ -383,6 +386,7 @@ void Backend::on_over() {}
 void Backend::die() {
   if (!gone() && talk_ != nullptr) {
     talk_->backend_lost = true;
+    parts_.checks.did(*talk_, "loses its backend");
     parts_.checks.murky(*talk_);
     drop();
   }
@@ -391,6 +395,7 @@ void Backend::die() {
 void Backend::close() {
   if (open() && !closing_ && talk_->live()) {
     talk_->backend_closed = true;
+    parts_.checks.did(*talk_, "is closed by its backend");
     closing_ = true;
     send(websocket::make_close(1000, "backend bye"));
   }

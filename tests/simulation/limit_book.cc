@@ -12,7 +12,8 @@ using Level = LimitKey::Level;
 
 // An edit reaches every connection within it, and the window it fell into is over.
 constexpr nanoseconds kSettling = milliseconds(3500);
-// A held message is asked for anew at the end of its window as monotonic time foresaw it.
+// A held message is asked for anew at the end of its window as monotonic time foresaw it; what
+// comes meanwhile waits behind it.
 constexpr nanoseconds kReopening = milliseconds(300);
 
 bool drops(model::LimitAction action) { return action != model::LimitAction::kDelay; }
@@ -117,7 +118,7 @@ bool LimitBook::settled(const LimitKey& key) const {
   return key.changed + kSettling < schedule_.now() && key.murky_until < schedule_.now();
 }
 
-bool LimitBook::explains(LimitKey& key, Wall wall, bool held) const {
+bool LimitBook::explains(LimitKey& key, Wall wall) const {
   roll(key, wall);
   if (!settled(key)) {
     return true;
@@ -125,18 +126,18 @@ bool LimitBook::explains(LimitKey& key, Wall wall, bool held) const {
   if (key.limit.messages == 0) {
     return false;
   }
-  const bool reopening = held && wall.time_since_epoch() % kWindow < kReopening;
+  const bool reopening = wall.time_since_epoch() % kWindow < kReopening;
   return reopening || key.passed >= key.limit.messages;
 }
 
-bool LimitBook::explains(const Talk& talk, Wall wall, bool held) {
+bool LimitBook::explains(const Talk& talk, Wall wall) {
   return std::ranges::any_of(talk.limits,
-                             [&](LimitKey* key) { return explains(*key, wall, held); });
+                             [&](LimitKey* key) { return explains(*key, wall); });
 }
 
 bool LimitBook::used_up(const Talk& talk, Wall wall, Level level) {
   return std::ranges::any_of(talk.limits, [&](LimitKey* key) {
-    return key->level == level && explains(*key, wall, false);
+    return key->level == level && explains(*key, wall);
   });
 }
 

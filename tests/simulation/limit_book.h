@@ -57,9 +57,8 @@ class LimitBook {
   // Messages of the talk may have passed that nobody saw.
   void murky(const Talk& talk);
 
-  // Whether a limit is a good reason for a message of the talk not to pass. `held`: it has waited
-  // for a while, perhaps into a new window.
-  bool explains(const Talk& talk, Wall wall, bool held);
+  // Whether a limit is a good reason for a message of the talk not to pass.
+  bool explains(const Talk& talk, Wall wall);
   // Whether some limit of the talk's life may have taken messages away.
   bool may_drop(const Talk& talk, bool up) const;
   // Whether a limit of that level, or of any level, may be used up.
@@ -67,7 +66,7 @@ class LimitBook {
 
  private:
   void roll(LimitKey& key, Wall wall) const;
-  bool explains(LimitKey& key, Wall wall, bool held) const;
+  bool explains(LimitKey& key, Wall wall) const;
   bool settled(const LimitKey& key) const;
 
   const Schedule& schedule_;

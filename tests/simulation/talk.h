@@ -3,8 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
-#include <map>
 #include <string>
 
 #include "proxy/base/clock.h"
@@ -52,8 +50,6 @@ struct Talk {
   bool close_seen = false;       // a close frame, or the end, reached the client
   std::array<bool, 2> unsent{};  // an end has bytes that its side did not take
 
-  // The close reasons that what the proxy was told has justified, with the last time when.
-  std::map<std::string, Mono, std::less<>> justified;
   Mono must_end_by = kNever;
   std::string must_end_why;
 

@@ -20,7 +20,7 @@
 
 namespace sluice::simulation {
 
-class ProxyUnderTest {
+class RealProxy {
  public:
   struct Parts {
     Schedule& schedule;
@@ -30,8 +30,8 @@ class ProxyUnderTest {
     Backends& backends;
     const filter::FilterRegistry& filters;
   };
-  explicit ProxyUnderTest(const Parts& parts);
-  ~ProxyUnderTest();
+  explicit RealProxy(const Parts& parts);
+  ~RealProxy();
 
   bool disk_full = false;  // last-good cannot be saved
 
