@@ -111,13 +111,11 @@ void Lane::insert_close(std::string frame) {
     muted_ = true;  // the frame under way can never be completed
     return;
   }
-  backlog().close = std::move(frame);
-  if (held_) {
-    backlog().held.clear();
-    hold_timer_.cancel();
-    held_ = false;
+  if (backlog().close.empty()) {
+    backlog().close = std::move(frame);
   }
   insert_waiting(nullptr);
+  ask_again();  // what was held is not passed any more, but a close frame may lie behind it
   resume_if_free();
 }
 

@@ -38,6 +38,7 @@ class Lane final : public net::SideUser {
   // ends the direction: nothing is passed on after it.
   void insert_control(std::string frame);
   void insert_message(std::string frame);
+  // The first one stays if it has to wait.
   void insert_close(std::string frame);
 
   // Nothing more can be written to `to`: what waits is forgotten.

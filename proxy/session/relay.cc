@@ -89,6 +89,9 @@ void Relay::close(CloseCause cause, std::string reason) {
     begin_close(CloseSide::kProxy, code, words);
   }
   down_.insert_close(websocket::make_close(code, words));
+  if (finished_) {
+    return;
+  }
   if (cause == CloseCause::kPingsUnanswered) {
     close_towards_backend(websocket::close_code::kGoingAway, words);
   } else {

@@ -282,6 +282,25 @@ TEST_F(RelayTest, ACloseWaitsForTheEndOfTheFrameUnderWay) {
                                         1001, filter::close_reason(filter::CloseCause::kDraining)));
 }
 
+TEST_F(RelayTest, AHeldDirectionThatIsClosedStaysInStep) {
+  const Mono until = loop_.clock().now() + seconds(60);
+  script_.up.push_back([until] { return Verdict::hold(until); });
+  start();
+  const std::string held = up("held in the middle of its second frame") + up("as here, at this byte");
+  client_->send(held.substr(0, held.size() - 9));
+  settle();
+  const std::string begun = down("a frame that keeps our close waiting");
+  backend_->send(begun.substr(0, 10));
+  settle();
+  relay_->close(filter::CloseCause::kTokenRevoked);
+  client_->send(held.substr(held.size() - 9) + websocket::make_close(4001, "", kMask));
+  settle();
+  backend_->send(begun.substr(10) + websocket::make_close(4001, ""));
+  settle();
+  EXPECT_EQ(client_->got(), begun + websocket::make_close(4001, "access token revoked"));
+  EXPECT_TRUE(over_);
+}
+
 TEST_F(RelayTest, ACloseThatNobodyAnswersEndsAtItsDeadline) {
   start();
   relay_->close(filter::CloseCause::kDraining);
