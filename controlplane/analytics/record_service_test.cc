@@ -136,6 +136,23 @@ TEST_F(RecordServiceTest, EndsTheStreamOfABrokenBatch) {
   EXPECT_EQ(stored(), 0u);
 }
 
+TEST_F(RecordServiceTest, EndsItsStreamsWhenItStops) {
+  grpc::ClientContext context;
+  context.AddMetadata("node", "node-1");
+  const auto stream = stub_->Upload(&context);
+  ASSERT_TRUE(stream->Write(batch(1, 1)));
+  UploadResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  service_->stop();
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  grpc::ClientContext late;
+  late.AddMetadata("node", "node-2");
+  const auto second = stub_->Upload(&late);
+  EXPECT_FALSE(second->Read(&response));
+  EXPECT_EQ(second->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
 TEST_F(RecordServiceTest, ServesManyProxiesAtOnce) {
   std::vector<std::thread> clients;
   for (int i = 0; i < 8; ++i) {

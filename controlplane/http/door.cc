@@ -320,7 +320,7 @@ Task<Response> Door::on_pool(bool waits, std::function<Outcome()> work) {
   pending_.emplace(id, &pending);
   const bool taken =
       waits ? services_.pool.post_waiting(std::move(job)) : services_.pool.post(std::move(job));
-  absl::Status status = resource_exhausted("too many calls are under way; try again");
+  absl::Status status = unavailable("too many calls are under way; try again");
   if (taken) {
     status = co_await pending.wait.wait();
   }
