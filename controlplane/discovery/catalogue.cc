@@ -162,12 +162,6 @@ std::vector<std::string> Catalogue::names(std::string_view group, Kind kind) con
   std::vector<std::string> names;
   const auto it = groups_.find(group);
   if (it == groups_.end()) {
-    if (kind == Kind::kPlan) {
-      for (auto item = items_.lower_bound({kind, ""});
-           item != items_.end() && item->first.kind == kind; ++item) {
-        names.push_back(item->first.name);
-      }
-    }
     return names;
   }
   const auto visible = it->second.visible.find(kind);
@@ -182,8 +176,7 @@ std::vector<std::string> Catalogue::names(std::string_view group, Kind kind) con
 sync::ResourcePtr Catalogue::get(std::string_view group, Kind kind, std::string_view name) const {
   const auto it = groups_.find(group);
   if (it == groups_.end()) {
-    const auto item = items_.find({kind, std::string(name)});
-    return kind == Kind::kPlan && item != items_.end() ? item->second.resource : nullptr;
+    return nullptr;
   }
   const auto visible = it->second.visible.find(kind);
   if (visible == it->second.visible.end()) {
@@ -192,19 +185,5 @@ sync::ResourcePtr Catalogue::get(std::string_view group, Kind kind, std::string_
   const auto found = visible->second.find(name);
   return found == visible->second.end() ? nullptr : found->second;
 }
-
-Catalogue::Touched Catalogue::everything() const {
-  Touched all;
-  for (const auto& [name, group] : groups_) {
-    for (const auto& [kind, resources] : group.visible) {
-      for (const auto& [resource, ignored] : resources) {
-        all[name].insert({kind, resource});
-      }
-    }
-  }
-  return all;
-}
-
-std::size_t Catalogue::size() const { return items_.size(); }
 
 }  // namespace sluice::controlplane::discovery

@@ -30,13 +30,13 @@ class Catalogue {
   absl::Status put(const config::ResourceKey& key, std::string spec, Touched& touched);
   void erase(const config::ResourceKey& key, Touched& touched);
 
+  // A proxy of the group has come: from now on it is told of changes, though nothing is its own.
+  void add_group(const std::string& group) { group_of(group); }
+
+  // Of a group that was added or that something belongs to.
   std::vector<std::string> names(std::string_view group, config::Kind kind) const;
   // Null: there is none that the group may see.
   sync::ResourcePtr get(std::string_view group, config::Kind kind, std::string_view name) const;
-  // Every resource that any group sees.
-  Touched everything() const;
-
-  std::size_t size() const;
 
  private:
   struct Item {

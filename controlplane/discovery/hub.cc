@@ -88,6 +88,9 @@ absl::Status Hub::reload() {
   Catalogue fresh;
   SLUICE_RETURN_IF_ERROR(fresh.load(store_, options_.organisation));
   catalogue_ = std::move(fresh);
+  for (const auto& [stream, session] : streams_) {
+    catalogue_.add_group(session->group);
+  }
   identities_.forget_all();
   revision_ = revision;
   for (const auto& [stream, session] : streams_) {
@@ -270,6 +273,7 @@ absl::StatusOr<Hub::Admission> Hub::admit(AdsStream& stream, const Client& clien
       node.user_agent_version().empty() ? node.user_agent_name() : node.user_agent_version();
   session.warnings = warnings_of(node);
   session.ours = !name.empty();
+  catalogue_.add_group(who.group);
   session.streams.emplace(&stream, name);
   streams_[&stream] = &session;
   {

@@ -83,6 +83,7 @@ struct TestProxy {
   bool hold = false;  // workers and disk answer only in run()
   std::deque<std::function<void()>> later;
   std::shared_ptr<const config::Snapshot> in_force = config::Snapshot::empty();
+  std::function<void()> on_in_force;   // a publication is in force; may be null
   std::vector<config::Fault> unbound;  // what the next publication cannot bind
   std::vector<model::Subject> rechecked;
   std::map<config::ResourceKey, config::Resource> disk;
@@ -107,6 +108,9 @@ struct TestProxy {
             defer([this, snapshot = std::move(snapshot), done = std::move(done)] {
               in_force = snapshot;
               done();
+              if (on_in_force) {
+                on_in_force();
+              }
             });
             return std::exchange(unbound, {});
           },
