@@ -46,6 +46,12 @@ class Lane final : public net::SideUser {
   // Stops scanning for good (a protocol error): what still comes is read and thrown away.
   void give_up_input();
 
+  // Nothing is passed any more; what still comes is thrown away.
+  void stop() {
+    give_up_input();
+    abandon_output();
+  }
+
   // Ends a hold early, so that the filters are asked again.
   void ask_again();
 

@@ -263,6 +263,8 @@ void Relay::finish() {
   }
   finished_ = true;
   tick_timer_.cancel();
+  up_.stop();  // a hold may end in this very turn
+  down_.stop();
   parts_.client->end();
   parts_.backend->end();
   over_();

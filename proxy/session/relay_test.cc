@@ -301,6 +301,19 @@ TEST_F(RelayTest, AHeldDirectionThatIsClosedStaysInStep) {
   EXPECT_TRUE(over_);
 }
 
+TEST_F(RelayTest, NothingIsWrittenOnceItIsOver) {
+  start();
+  client_->send(websocket::make_close(1000, "bye", kMask));
+  settle();
+  const Mono over = loop_.clock().now() + limits::kPeerCloseTimeout;
+  script_.down.push_back([over] { return Verdict::hold(over); });
+  backend_->send(down("held until the very end"));
+  pass_time(limits::kPeerCloseTimeout + milliseconds(10));
+  EXPECT_TRUE(over_);
+  EXPECT_EQ(client_->got(), "");
+  EXPECT_EQ(account_.counts().messages_down, 0U);
+}
+
 TEST_F(RelayTest, ACloseThatNobodyAnswersEndsAtItsDeadline) {
   start();
   relay_->close(filter::CloseCause::kDraining);
