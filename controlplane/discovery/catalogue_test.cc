@@ -13,7 +13,8 @@ namespace v1 = ::sluice::config::v1;
 using config::Kind;
 using config::ResourceKey;
 
-std::string api(std::initializer_list<const char*> groups, const std::string& endpoint = "ws://x/") {
+std::string api(std::initializer_list<const char*> groups,
+                const std::string& endpoint = "ws://x/") {
   v1::Api api;
   api.mutable_endpoints()->add_production(endpoint);
   for (const char* group : groups) {

@@ -286,7 +286,8 @@ TEST_F(RelayTest, AHeldDirectionThatIsClosedStaysInStep) {
   const Mono until = loop_.clock().now() + seconds(60);
   script_.up.push_back([until] { return Verdict::hold(until); });
   start();
-  const std::string held = up("held in the middle of its second frame") + up("as here, at this byte");
+  const std::string held =
+      up("held in the middle of its second frame") + up("as here, at this byte");
   client_->send(held.substr(0, held.size() - 9));
   settle();
   const std::string begun = down("a frame that keeps our close waiting");

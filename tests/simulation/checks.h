@@ -66,7 +66,7 @@ class Checks {
     verdicts_.push_back(
         [this, &talk, code, reason = std::move(reason)] { check_close(talk, code, reason); });
   }
-  // Messages that limits keep from passing for now.
+  // Messages that limits keep from passing at present.
   std::uint64_t waiting(const Talk& talk) const;
   void murky(const Talk& talk) { limits_.murky(talk); }
   void did(const Talk& talk, std::string_view what) {
