@@ -421,11 +421,14 @@ bool Directory::put_token(const model::Token& token) { return impl_->put(&token,
 
 bool Directory::put_absent(const Sha256& hash) { return impl_->put(nullptr, hash); }
 
-bool Directory::forget_token(const Sha256& hash) {
+bool Directory::forget_unpinned(const Sha256& hash) {
   TokenShard& shard = impl_->shard_of(hash);
   const std::lock_guard lock(shard.mutex);
   const std::uint32_t at = shard.find(hash);
   if (at == kNone) {
+    return true;
+  }
+  if (shard.entries[at].pins > 0) {
     return false;
   }
   impl_->drop(shard, at);

@@ -44,7 +44,8 @@ class Directory {
   // change).
   bool put_token(const model::Token& token);
   bool put_absent(const Sha256& hash);
-  bool forget_token(const Sha256& hash);
+  // Unless it is pinned. True: it is not there any more.
+  bool forget_unpinned(const Sha256& hash);
   bool put_grants(std::shared_ptr<const model::Grants> grants);
   // The application does not exist.
   bool put_no_grants(std::string_view application);

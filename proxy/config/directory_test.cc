@@ -99,8 +99,8 @@ TEST(Directory, TellsWhetherAnythingChanged) {
   EXPECT_FALSE(directory.put_no_grants("app"));
   EXPECT_TRUE(directory.forget_grants("app"));
   EXPECT_FALSE(directory.forget_grants("app"));
-  EXPECT_TRUE(directory.forget_token(hash_of(1)));
-  EXPECT_FALSE(directory.forget_token(hash_of(1)));
+  EXPECT_TRUE(directory.forget_unpinned(hash_of(1)));
+  EXPECT_FALSE(directory.find_token(hash_of(1)).has_value());
 }
 
 TEST(Directory, ForgetsTheLeastRecentlyUsedButNeverThePinned) {
@@ -133,6 +133,19 @@ TEST(Directory, ForgetsTheLeastRecentlyUsedButNeverThePinned) {
   EXPECT_TRUE(directory.take_evicted().tokens.empty());
 }
 
+TEST(Directory, ForgetsOnPurposeOnlyWhatIsNotPinned) {
+  Directory directory;
+  EXPECT_TRUE(directory.forget_unpinned(hash_of(1)));
+  directory.put_token(token(1));
+  EXPECT_TRUE(directory.pin(hash_of(1)));
+  directory.put_absent(hash_of(1));
+  EXPECT_FALSE(directory.forget_unpinned(hash_of(1)));
+  EXPECT_TRUE(directory.find(hash_of(1)).has_value());
+  directory.unpin(hash_of(1));
+  EXPECT_TRUE(directory.forget_unpinned(hash_of(1)));
+  EXPECT_FALSE(directory.find(hash_of(1)).has_value());
+}
+
 TEST(Directory, GrowsForThePinnedAndShrinksAfterwards) {
   Directory directory(64);
   for (int i = 0; i < 1000; ++i) {
@@ -161,10 +174,10 @@ TEST(Directory, SaysWhichApplicationsLostTheirLastToken) {
   directory.put_token(token(3, "b"));
   directory.put_grants(grants("a"));
   EXPECT_TRUE(directory.application_used("a"));
-  directory.forget_token(hash_of(1));
+  directory.forget_unpinned(hash_of(1));
   EXPECT_TRUE(directory.take_evicted().applications.empty());
-  directory.forget_token(hash_of(2));
-  directory.forget_token(hash_of(3));
+  directory.forget_unpinned(hash_of(2));
+  directory.forget_unpinned(hash_of(3));
   EXPECT_FALSE(directory.application_used("a"));
   directory.put_token(token(4, "b"));
   EXPECT_EQ(directory.take_evicted().applications, std::vector<std::string>{"a"});
@@ -263,7 +276,7 @@ TEST(Directory, AgreesWithAPlainMap) {
     const std::string app = "app" + std::to_string(rng.below(5));
     switch (rng.below(4)) {
       case 0:
-        directory.forget_token(hash_of(n));
+        directory.forget_unpinned(hash_of(n));
         tokens.erase(n);
         break;
       case 1:

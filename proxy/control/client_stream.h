@@ -162,7 +162,8 @@ class ClientStream final : public grpc::ClientBidiReactor<Request, Response> {
     const Post post = post_;
     post([this, attached = attached_, status] {
       if (*attached) {
-        events_.on_done(status);
+        const auto on_done = std::move(events_.on_done);
+        on_done(status);
       }
     });
     outstanding.remove();

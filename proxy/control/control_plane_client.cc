@@ -27,6 +27,8 @@ using DiscoveryStream = ClientStream<xds::DeltaDiscoveryRequest, xds::DeltaDisco
 using RecordStream = ClientStream<records::UploadRequest, records::UploadResponse>;
 
 constexpr nanoseconds kCertificateCheck = std::chrono::hours(1);
+// A server that ends streams sooner is met with back-off.
+constexpr nanoseconds kAgeMin = seconds(1);
 
 void set_text(Node& node, const std::string& key, std::string_view text) {
   (*node.mutable_metadata()->mutable_fields())[key].set_string_value(std::string(text));
@@ -65,6 +67,12 @@ struct ControlPlaneClient::Impl {
                                                   DiscoveryStream::Events events);
   void on_config_response(xds::DeltaDiscoveryResponse response);
   void on_config_done(const grpc::Status& status);
+  // Whether a stream that ended came to its age: a new one may follow at once.
+  bool aged(const grpc::Status& status, Mono opened) const {
+    return status.ok() && environment.clock.now() - opened >= kAgeMin;
+  }
+  void on_identity_done(const grpc::Status& status);
+  void on_records_done(const grpc::Status& status);
   void retry(Timer& timer, sync::Backoff& backoff);
   void fail(std::string text);
   Node node(const std::string& stream) const;
@@ -97,6 +105,9 @@ struct ControlPlaneClient::Impl {
   std::unique_ptr<DiscoveryStream> config_stream;
   std::unique_ptr<DiscoveryStream> identity_stream;
   std::unique_ptr<RecordStream> record_stream;
+  Mono config_opened{};
+  Mono identity_opened{};
+  Mono records_opened{};
   Timer config_timer{&fire<&Impl::connect>, this};
   Timer identity_timer{&fire<&Impl::open_identity>, this};
   Timer records_timer{&fire<&Impl::open_records>, this};
@@ -322,6 +333,7 @@ std::unique_ptr<DiscoveryStream> ControlPlaneClient::Impl::open_discovery(
 
 void ControlPlaneClient::Impl::open_config() {
   state.address = address();
+  config_opened = environment.clock.now();
   config_stream = open_discovery(
       "configuration",
       {[this](xds::DeltaDiscoveryResponse response) { on_config_response(std::move(response)); },
@@ -353,8 +365,12 @@ void ControlPlaneClient::Impl::on_config_done(const grpc::Status& status) {
   const bool was_up = std::exchange(state.connected, false);
   const absl::Status error = to_status(status);
   if (error.ok()) {
-    // Its age: the server wants us to come again, maybe elsewhere.
+    // Its age: the server wants us to come again.
     log::debug("the control plane at {} ended the configuration stream", address());
+    if (was_up && aged(status, config_opened)) {
+      open_config();
+      return;
+    }
   } else {
     ++state.failures;
     const bool refused = error.code() == absl::StatusCode::kPermissionDenied ||
@@ -380,22 +396,30 @@ void ControlPlaneClient::Impl::open_identity() {
   if (identity_stream != nullptr || !state.connected) {
     return;
   }
-  identity_stream = open_discovery("identity", {[this](xds::DeltaDiscoveryResponse response) {
-                                                  identity_backoff.reset();
-                                                  identity.on_response(std::move(response));
-                                                },
-                                                [this] { identity.on_writable(); },
-                                                [this](const grpc::Status& status) {
-                                                  identity.on_disconnected();
-                                                  identity_stream.reset();
-                                                  log::debug("the identity stream ended: {}",
-                                                             status.error_message());
-                                                  retry(identity_timer, identity_backoff);
-                                                }});
+  identity_opened = environment.clock.now();
+  identity_stream = open_discovery(
+      "identity", {[this](xds::DeltaDiscoveryResponse response) {
+                     identity_backoff.reset();
+                     identity.on_response(std::move(response));
+                   },
+                   [this] { identity.on_writable(); },
+                   [this](const grpc::Status& status) { on_identity_done(status); }});
   identity.on_connected(
       node("identity"),
       [this](xds::DeltaDiscoveryRequest request) { identity_stream->write(std::move(request)); },
       [this] { identity_stream->read(); });
+}
+
+void ControlPlaneClient::Impl::on_identity_done(const grpc::Status& status) {
+  const bool again = state.connected && aged(status, identity_opened);
+  identity.on_disconnected(again);
+  identity_stream.reset();
+  if (again) {
+    open_identity();
+    return;
+  }
+  log::debug("the identity stream ended: {}", status.error_message());
+  retry(identity_timer, identity_backoff);
 }
 
 void ControlPlaneClient::Impl::open_records() {
@@ -409,15 +433,8 @@ void ControlPlaneClient::Impl::open_records() {
         record_stream->read();
       },
       [] {},
-      [this](const grpc::Status& status) {
-        records.on_disconnected();
-        record_stream.reset();
-        if (state.connected) {
-          log::warning("records cannot be delivered; they are kept and sent again: {}",
-                       status.error_message());
-        }
-        retry(records_timer, records_backoff);
-      }};
+      [this](const grpc::Status& status) { on_records_done(status); }};
+  records_opened = environment.clock.now();
   record_stream = std::make_unique<RecordStream>(std::move(events), environment.post, outstanding);
   if (options.insecure_plaintext) {
     // Who we are stands in no message of this stream, and without TLS in no certificate either.
@@ -428,6 +445,20 @@ void ControlPlaneClient::Impl::open_records() {
   record_stream->start();
   records.on_connected(
       [this](records::UploadRequest request) { record_stream->write(std::move(request)); });
+}
+
+void ControlPlaneClient::Impl::on_records_done(const grpc::Status& status) {
+  records.on_disconnected();
+  record_stream.reset();
+  if (aged(status, records_opened)) {
+    open_records();
+    return;
+  }
+  if (state.connected) {
+    log::warning("records cannot be delivered; they are kept and sent again: {}",
+                 status.error_message());
+  }
+  retry(records_timer, records_backoff);
 }
 
 void ControlPlaneClient::Impl::retry(Timer& timer, sync::Backoff& backoff) {

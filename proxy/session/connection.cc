@@ -54,6 +54,14 @@ void Connection::use(std::shared_ptr<const config::CompiledApi> api,
   filters_ = std::make_unique<filter::FilterInstances>(std::move(chain));
 }
 
+bool Connection::hold_token() {
+  if (exchange_.principal && !pinned_) {
+    pinned_ = context_.directory->pin(exchange_.principal->token);
+    return pinned_;
+  }
+  return true;
+}
+
 void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
                              std::string from_backend) {
   log_access(telemetry::AccessEntry::Event::kOpened);
@@ -65,9 +73,6 @@ void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::str
   relay_ = std::make_unique<Relay>(*context_.loop, std::move(parts),
                                    [this] { context_.end_live(*this); });
   register_interests();
-  if (exchange_.principal) {
-    pinned_ = context_.directory->pin(exchange_.principal->token);
-  }
   relay_->start(std::move(from_client), std::move(from_backend));
   if (changes != context_.changes()) {
     recheck(*context_.snapshot());  // it changed between the open hooks and now

@@ -30,6 +30,9 @@ class Connection {
   // Pins the API and makes the exchange's filters from the chain.
   void use(std::shared_ptr<const config::CompiledApi> api,
            std::shared_ptr<const filter::FilterChain> chain);
+  // Keeps what is known of the principal's token for as long as the exchange lives, so that every
+  // change to it is heard of. False: it was forgotten since it was looked up.
+  bool hold_token();
   const config::CompiledApi* api() const { return api_.get(); }
 
   // Registers what the exchange depends on; `changes`: the worker's count when its filters looked.

@@ -194,6 +194,13 @@ Task<std::optional<Refused>> Handshake::open() {
     if (const auto left = websocket::parse_subprotocols(exchange().request.headers)) {
       upgrade_.subprotocols = *left;
     }
+    if (!connection_->hold_token()) {
+      Refused refused;
+      refused.refusal = Refusal::kTokenUnchecked;
+      refused.text = "What is known of the token changed meanwhile. Try again.";
+      refused.retry_after_s = 1;
+      co_return refused;
+    }
     co_return std::nullopt;
   }
   Refused refused;

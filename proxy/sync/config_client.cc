@@ -60,6 +60,15 @@ void ConfigClient::on_connected(const envoy::config::core::v3::Node& node, SendD
   queue_.clear();
   answered_types_.clear();
   told_persist_error_ = false;
+  // What is in work is counted as held only when it is in force and saved.
+  subscribe_pending_ = busy_;
+  if (!busy_) {
+    subscribe();
+  }
+}
+
+void ConfigClient::subscribe() {
+  subscribe_pending_ = false;
   bool first = true;
   for (const config::Kind kind : config::kCompiledKinds) {
     xds::DeltaDiscoveryRequest request;
@@ -290,6 +299,9 @@ void ConfigClient::save(Work work, config::Delta accepted) {
 void ConfigClient::answer(const Work& work) {
   busy_ = false;
   if (!connected_ || work.stream != stream_) {
+    if (connected_ && subscribe_pending_) {
+      subscribe();
+    }
     start_next();
     return;
   }

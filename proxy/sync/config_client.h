@@ -82,6 +82,7 @@ class ConfigClient {
     std::string protocol_error;
   };
 
+  void subscribe();
   void start_next();
   Work unpack(const xds::DeltaDiscoveryResponse& response);
   void unpack_resource(config::Kind kind, const xds::Resource& resource, Work& work);
@@ -110,6 +111,7 @@ class ConfigClient {
   bool connected_ = false;
   bool told_persist_error_ = false;
   bool busy_ = false;
+  bool subscribe_pending_ = false;
   bool published_ = false;
   bool restored_ = false;
   bool synced_once_ = false;

@@ -179,6 +179,9 @@ void IdentityClient::on_connected(const envoy::config::core::v3::Node& node, Sen
     resubscribe_grants_.push_back(application);
   }
   resubscribe_batch();
+  for (const auto& [hash, lookup] : lookups_) {
+    ask_token(hash);
+  }
 }
 
 void IdentityClient::on_writable() { resubscribe_batch(); }
@@ -225,21 +228,27 @@ void IdentityClient::resubscribe_batch() {
   }
 }
 
-void IdentityClient::on_disconnected() {
+void IdentityClient::on_disconnected(bool again_at_once) {
   connected_ = false;
   send_ = nullptr;
   read_ = nullptr;
   resubscribe_tokens_.clear();
   resubscribe_grants_.clear();
   next_.answers.clear();
-  for (const Sha256& hash : absent_) {
-    environment_.directory.forget_token(hash);
-    tokens_.erase(hash);
-  }
-  absent_.clear();
+  std::erase_if(absent_, [this](const Sha256& hash) {
+    // What a connection was opened with stays known to be gone: its recheck may still be on its way.
+    const bool forgotten = environment_.directory.forget_unpinned(hash);
+    if (forgotten) {
+      tokens_.erase(hash);
+    }
+    return forgotten;
+  });
   std::erase_if(tokens_, [](const auto& e) { return e.second.held == Held::kAsked; });
   std::erase_if(grants_, [](const auto& e) { return e.second.held == Held::kAsked; });
   waiting_for_grants_.clear();
+  if (again_at_once) {
+    return;
+  }
   std::vector<Sha256> pending;
   for (const auto& [hash, lookup] : lookups_) {
     pending.push_back(hash);

@@ -65,9 +65,10 @@ class IdentityClient {
   void on_response(xds::DeltaDiscoveryResponse response);
   // All that was sent is written.
   void on_writable();
-  // Lookups under way are answered UNAVAILABLE. Known tokens stay; what was known to be absent is
-  // forgotten, because creations are not heard of any more.
-  void on_disconnected();
+  // Lookups under way are answered UNAVAILABLE, unless a new stream follows at once: then they are
+  // asked again there. Known tokens stay; what was known to be absent is forgotten, because creations
+  // are not heard of any more, unless a live exchange pins it.
+  void on_disconnected(bool again_at_once = false);
 
   struct State {
     bool connected = false;

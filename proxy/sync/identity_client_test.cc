@@ -212,6 +212,40 @@ TEST_F(IdentityStream, KeepsKnownTokensAndForgetsAbsentOnesWithTheStream) {
   EXPECT_EQ(names, (std::vector<std::string>{"app", hex(hash_of(1))}));
 }
 
+TEST_F(IdentityStream, KeepsAnAbsentTokenThatAConnectionHolds) {
+  connect();
+  learn(1, "app");
+  EXPECT_TRUE(proxy.directory.pin(hash_of(1)));
+  proxy.hold = true;  // the recheck is on its way when the stream is lost
+  give_absent(kToken, hex(hash_of(1)));
+  proxy.identity.on_disconnected();
+  proxy.run();
+  EXPECT_FALSE(proxy.rechecked.empty());
+  const auto known = proxy.directory.find(hash_of(1));
+  ASSERT_TRUE(known.has_value());
+  EXPECT_EQ(known->token, nullptr);
+  connect();
+  proxy.identity.on_writable();
+  EXPECT_EQ(subscribed(), std::vector<std::string>{hex(hash_of(1))});
+}
+
+TEST_F(IdentityStream, AsksAgainOnTheStreamThatFollowsAtOnce) {
+  connect();
+  lookup(1);
+  lookup(2);
+  give_token(2, "app");  // its grants are missing
+  proxy.identity.on_disconnected(true);
+  EXPECT_TRUE(answers.empty());
+  connect();
+  proxy.identity.on_writable();
+  const std::vector<std::string> names = subscribed();
+  EXPECT_EQ(std::set<std::string>(names.begin(), names.end()),
+            (std::set<std::string>{"app", hex(hash_of(1)), hex(hash_of(2))}));
+  give_grants("app");
+  give_absent(kToken, hex(hash_of(1)));
+  EXPECT_EQ(answers, (std::vector<std::string>{"app", "absent"}));
+}
+
 TEST_F(IdentityStream, ResubscribesInBatchesWithVersions) {
   TestProxy::directory_max() = 20'000;
   TestProxy big;

@@ -51,6 +51,14 @@ class JoinServer final : public admin::v1::JoinService::Service {
                     admin::v1::JoinResponse* response) override {
     return give(joining_.join(*request, system_wall()), response);
   }
+  grpc::Status Renew(grpc::ServerContext* context, const admin::v1::RenewRequest* request,
+                     admin::v1::JoinResponse* response) override {
+    const auto pem = context->auth_context()->FindPropertyValues("x509_pem_cert");
+    SLUICE_CHECK(pem.size() == 1);
+    const auto peer =
+        controlplane::pki::peer_from_certificate(std::string(pem[0].data(), pem[0].size()));
+    return give(joining_.renew(*request, *peer, system_wall()), response);
+  }
 
   controlplane::pki::Joining& joining_;
 };
@@ -228,7 +236,7 @@ class Proxy {
     auto answer = std::make_shared<std::promise<std::string>>();
     std::future<std::string> future = answer->get_future();
     thread_.post([this, token, answer] {
-      proxy_.identity.lookup(sha256(token), "1.2.3.4", [answer](const auto& found) {
+      proxy_.identity.lookup(sha256(token), token, [answer](const auto& found) {
         answer->set_value(!found.ok() ? std::string(absl::StatusCodeToString(found.status().code()))
                           : found->token == nullptr  ? "absent"
                           : found->grants == nullptr ? "without grants"

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "proxy/control/join.h"
 #include "tests/planes/planes.h"
 
 namespace sluice::planes {
@@ -206,14 +207,53 @@ TEST(Planes, SayWhatIsMissingToJoin) {
 
 TEST(Planes, GoOnWhenStreamsReachTheirAge) {
   DiscoveryOptions options;
-  options.stream_age_max = milliseconds(300);
+  options.stream_age_max = milliseconds(1200);
   ControlPlane plane(options);
   Proxy proxy(plane, "edge-1");
   ASSERT_TRUE(proxy.start().ok());
+  ASSERT_TRUE(proxy.until_connected());
+  // A look-up at any moment is answered.
+  int n = 0;
+  while (proxy.state().connects < 3) {
+    EXPECT_EQ(proxy.lookup("unknown" + std::to_string(++n % 15)), "absent");
+  }
   ASSERT_TRUE(proxy.until([&] { return proxy.inside().config.state().responses >= 15; }));
   EXPECT_GE(proxy.state().connects, 3U);
   EXPECT_EQ(proxy.state().failures, 0U);
   EXPECT_TRUE(proxy.until_connected());
+}
+
+TEST(Planes, RenewACertificateThatIsTwoThirdsOver) {
+  ControlPlane plane;
+  Proxy first(plane, "edge-1");
+  ASSERT_TRUE(first.start().ok());
+  ASSERT_TRUE(first.until_connected());
+  first.stop();
+  // The same proxy, whose certificate has one of its ten hours left.
+  const std::string data_dir = first.control_options().data_dir;
+  const auto key = *control::make_key_request("edge-1");
+  std::string join;
+  for (const std::string digits = plane.proxies().find("edge-1")->join;
+       join.size() < digits.size() / 2;) {
+    join += static_cast<char>(std::stoi(digits.substr(join.size() * 2, 2), nullptr, 16));
+  }
+  const auto old = *plane.authority().sign(
+      key.csr_pem, {{}, "spiffe://sluice/default/edge-1", join, false, std::chrono::hours(10)},
+      system_wall() - std::chrono::hours(9));
+  ASSERT_TRUE(control::save_credentials(
+                  data_dir, {old, key.key_pem, plane.authority().certificate_pem()})
+                  .ok());
+  control::ControlOptions options = Proxy::options(plane, "edge-1");
+  options.data_dir = data_dir;
+  Proxy second(options, "");
+  ASSERT_TRUE(second.start().ok());
+  while (second.state().renewals == 0) {
+  }
+  EXPECT_GT(second.state().certificate_expires, system_wall() + std::chrono::hours(2));
+  const auto saved = control::load_credentials(data_dir);
+  ASSERT_TRUE(saved.ok());
+  EXPECT_NE(saved->key_pem, key.key_pem);
+  EXPECT_TRUE(second.until_connected());
 }
 
 TEST(Planes, TryTheNextControlPlane) {
