@@ -49,7 +49,7 @@ void TimerWheel::arm(Timer& timer, Mono deadline) {
   }
   timer.wheel_ = this;
   timer.tick_ = std::max(tick_at_or_after(deadline), tick_);
-  if (SLUICE_PLANT(kTimerNeverFires) && timer.tick_ % 3 == 0) return;
+  if (SLUICE_PLANT(kTimerNeverFires) && timer.tick_ % 7 == 0) return;
   insert(timer);
   ++size_;
 }

@@ -132,18 +132,6 @@ Belief Belief::take(const xds::DeltaDiscoveryResponse& response,
   return former;
 }
 
-Belief Belief::forget_absent_tokens() {
-  Belief former;
-  std::erase_if(tokens, [&former](const auto& entry) {
-    if (entry.second.spec) {
-      return false;
-    }
-    former.tokens.insert(entry);
-    return true;
-  });
-  return former;
-}
-
 std::set<std::string_view> faults(const Belief& belief, const Talk& talk) {
   std::set<std::string_view> out;
   token_faults(find(belief.tokens, talk.token), out);

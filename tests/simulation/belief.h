@@ -30,8 +30,6 @@ struct Belief {
   // Takes over what the response says but for `refused`. Returns what was believed before of the
   // same resources.
   Belief take(const xds::DeltaDiscoveryResponse& response, const std::set<std::string>& refused);
-  // As a proxy does whose identity stream ended: what is absent may be made unheard. Returns them.
-  Belief forget_absent_tokens();
 };
 
 // The reasons (those of close frames) for which the connection may not live.

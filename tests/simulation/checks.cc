@@ -65,11 +65,6 @@ void Checks::delivered(const xds::DeltaDiscoveryResponse& response) {
   limits_.refresh(delivered_, *worker_->snapshot());
 }
 
-void Checks::identity_cut() {
-  replaced(delivered_.forget_absent_tokens());
-  acknowledged_.forget_absent_tokens();
-}
-
 void Checks::replaced(Belief former) {
   formers_.push_back({parts_.schedule.now(), std::move(former)});
   while (!recently(formers_.front().until, kReaction)) {
@@ -195,11 +190,18 @@ bool Checks::justified(const Talk& talk, std::string_view reason) const {
          });
 }
 
+bool Checks::expired(const Talk& talk) {
+  return expiry(delivered_, talk) <= wall() ||
+         std::ranges::any_of(formers_, [&](const Former& former) {
+           return recently(former.until, kReaction) && expiry(former.belief, talk) <= wall();
+         });
+}
+
 void Checks::check_close(const Talk& talk, std::uint16_t code, std::string_view reason) {
   parts_.report.trace("client {} is closed with {} '{}'", talk.index, code, reason);
   bool good = justified(talk, reason);
   if (reason == "access token expired") {
-    good = expiry(delivered_, talk) <= wall();
+    good = expired(talk);
   } else if (reason == "backend connection lost") {
     good = talk.backend_lost;
   } else if (reason == "pings unanswered") {
@@ -230,7 +232,7 @@ void Checks::check_refusal(const Talk& talk) {
       good = any({"access token revoked"});
       break;
     case 900903:
-      good = expiry(delivered_, talk) <= wall();
+      good = expired(talk);
       break;
     case 900907:
       good = any({"application blocked", "subscription blocked"});
@@ -312,6 +314,9 @@ void Checks::after_step() {
   verdicts_.clear();
   bool overdue = false;
   for (const auto& talk : parts_.talks) {
+    if (talk->murky()) {
+      limits_.murky(*talk);
+    }
     if (talk->state != Talk::State::kOpen) {
       continue;
     }
@@ -319,7 +324,8 @@ void Checks::after_step() {
       check_flow(*talk, talk->up, true);
       check_flow(*talk, talk->down, false);
     }
-    if (talk->must_end_by == kNever && expiry(delivered_, *talk) <= wall()) {
+    const Wall expires = std::max(expiry(acknowledged_, *talk), expiry(delivered_, *talk));
+    if (talk->must_end_by == kNever && expires <= wall()) {
       talk->must_end_by = parts_.schedule.now() + kCloseWithin;
       talk->must_end_why = "access token expired";
     }
@@ -363,9 +369,9 @@ void Checks::at_rest() {
         check_resource(kind, name, &parts_.world.served(kind, name)->bytes);
       } else if (kind == Kind::kApi) {
         // It kept its old self, whole.
-        const auto old = acknowledged_.apis.find(name);
+        const auto old = delivered_.apis.find(name);
         const auto& found = worker_->snapshot()->find_api(name);
-        const bool had = old != acknowledged_.apis.end() && old->second.spec;
+        const bool had = old != delivered_.apis.end() && old->second.spec;
         if (had != (found != nullptr) ||
             (had && found->api.throttle_notice != old->second.spec->throttle_notice())) {
           parts_.report.broken(kGoodOnes,

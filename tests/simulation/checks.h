@@ -48,7 +48,6 @@ class Checks {
   // An answer leaves the proxy: what it accepts is in force.
   void answered(const xds::DeltaDiscoveryResponse& response,
                 const xds::DeltaDiscoveryRequest& answer);
-  void identity_cut();
   // The worker has a new snapshot: no API is half of it.
   void adopted();
 
@@ -66,9 +65,10 @@ class Checks {
     verdicts_.push_back(
         [this, &talk, code, reason = std::move(reason)] { check_close(talk, code, reason); });
   }
-  // Messages that limits keep from passing at present.
-  std::uint64_t waiting(const Talk& talk) const;
+  // An end is lost.
   void murky(const Talk& talk) { limits_.murky(talk); }
+  // Messages that limits keep from passing for now.
+  std::uint64_t waiting(const Talk& talk) const;
   void did(const Talk& talk, std::string_view what) {
     parts_.report.trace("client {} {}", talk.index, what);
   }
@@ -90,6 +90,7 @@ class Checks {
   void check_flow(Talk& talk, Flow& flow, bool up);
   void look_for_faults(Talk& talk);
   void check_overdue();
+  bool expired(const Talk& talk);
   bool justified(const Talk& talk, std::string_view reason) const;
   bool recently(Mono when, nanoseconds within) const {
     return when + within >= parts_.schedule.now();

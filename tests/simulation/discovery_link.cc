@@ -50,7 +50,6 @@ void DiscoveryLink::cut() {
   down_.cut();
   unanswered_.clear();
   client_.disconnected();
-  watch_.cut();
   connector_.lost();
 }
 

@@ -55,7 +55,6 @@ class DiscoveryLink {
     std::function<void(const xds::DeltaDiscoveryResponse&)> delivered;
     std::function<void(const xds::DeltaDiscoveryResponse&, const xds::DeltaDiscoveryRequest&)>
         answered;
-    std::function<void()> cut;
   };
   // The world's two parties and what lies between them.
   struct Parts {

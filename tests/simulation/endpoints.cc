@@ -240,9 +240,9 @@ void Client::vanish() {
     return;
   }
   talk_->client_vanished = true;
+  parts_.checks.murky(*talk_);
   parts_.checks.did(*talk_, "vanishes");
   talk_->state = Talk::State::kOver;
-  parts_.checks.murky(*talk_);
   drop();
 }
 
@@ -381,12 +381,17 @@ void Backend::on_close(std::uint16_t code, std::string_view) {
 
 void Backend::on_ping(const std::string& payload) { send(make_frame(Opcode::kPong, payload)); }
 
-void Backend::on_over() {}
+void Backend::on_over() {
+  if (talk_ != nullptr) {
+    talk_->backend_over = true;
+  }
+}
 
 void Backend::die() {
   if (!gone() && talk_ != nullptr) {
     talk_->backend_lost = true;
     parts_.checks.did(*talk_, "loses its backend");
+    talk_->backend_over = true;
     parts_.checks.murky(*talk_);
     drop();
   }

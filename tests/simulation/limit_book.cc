@@ -67,15 +67,12 @@ void LimitBook::refresh(const Belief& belief, const config::Snapshot& snapshot) 
   for (auto& [name, key] : keys_) {
     const Limit limit = limit_of(plan_of(key, belief), snapshot);
     if (limit != key.limit) {
-      if (key.known) {
-        key.past.push_back({key.limit, schedule_.now()});
-        key.changed = schedule_.now();
-      }
+      key.past.push_back({key.limit, schedule_.now()});
+      key.changed = schedule_.now();
       key.limit = limit;
       report_.trace("limit {} is {} {}{}", name, limit.messages, limit.drops_up ? "up " : "",
                     limit.drops_down ? "down" : "");
     }
-    key.known = true;
   }
 }
 

@@ -35,7 +35,6 @@ struct LimitKey {
   Level level = Level::kApi;
   std::string application;
   std::string api;
-  bool known = false;
   Limit limit;
   Mono changed{};
   std::vector<Past> past;

@@ -26,7 +26,7 @@ class Simulation {
   DiscoveryLink::Parts link_parts() {
     return {schedule_, chance_, world_, report_, control_plane_up_};
   }
-  DiscoveryLink::Watch watch(bool identity);
+  DiscoveryLink::Watch watch();
   Actions::Parts action_parts();
 
   void step();
@@ -64,8 +64,8 @@ Simulation::Simulation(const Options& options)
       checks_({schedule_, world_, report_, talks_}),
       backends_({schedule_, chance_, checks_, talks_}),
       proxy_({schedule_, chance_, checks_, report_, backends_, *options.filters}),
-      config_("config", link_parts(), proxy_.config_half(), watch(false)),
-      identity_("identity", link_parts(), proxy_.identity_half(), watch(true)),
+      config_("config", link_parts(), proxy_.config_half(), watch()),
+      identity_("identity", link_parts(), proxy_.identity_half(), watch()),
       records_(link_parts(), proxy_.sink(), store_),
       actions_(action_parts()) {
   constexpr std::size_t kChunks[] = {0, 0, 0, 200, 17, 3};
@@ -81,7 +81,7 @@ Simulation::Simulation(const Options& options)
   };
 }
 
-DiscoveryLink::Watch Simulation::watch(bool identity) {
+DiscoveryLink::Watch Simulation::watch() {
   DiscoveryLink::Watch watch;
   watch.delivered = [this](const xds::DeltaDiscoveryResponse& response) {
     checks_.delivered(response);
@@ -89,11 +89,6 @@ DiscoveryLink::Watch Simulation::watch(bool identity) {
   watch.answered = [this](const xds::DeltaDiscoveryResponse& response,
                           const xds::DeltaDiscoveryRequest& answer) {
     checks_.answered(response, answer);
-  };
-  watch.cut = [this, identity] {
-    if (identity) {
-      checks_.identity_cut();
-    }
   };
   return watch;
 }

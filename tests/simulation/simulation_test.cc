@@ -9,7 +9,7 @@
 namespace sluice::simulation {
 namespace {
 
-constexpr std::uint64_t kSeeds = 50;
+constexpr std::uint64_t kSeeds = 300;
 
 TEST(Simulation, KeepsEveryPromiseForEverySeed) {
   const auto found = run_seeds(1, kSeeds);

@@ -44,6 +44,7 @@ struct Talk {
   bool client_closed = false;    // it began a close
   bool client_silent = false;    // answers neither pings nor close frames
   bool backend_seen = false;     // a backend got its head
+  bool backend_over = false;     // its stream ended
   bool backend_lost = false;     // died without a close frame
   bool backend_closed = false;   // it began a close
   bool backend_refused = false;  // it answered otherwise than by a 101
@@ -54,6 +55,11 @@ struct Talk {
   std::string must_end_why;
 
   bool live() const { return state == State::kOpen && !close_seen; }
+  // The proxy may still pass messages to an end that is lost, unseen.
+  bool murky() const {
+    return (client_vanished && backend_seen && !backend_over) ||
+           (backend_lost && state != State::kOver);
+  }
   // Both ends read on and nobody has begun to close.
   bool undisturbed() const {
     return live() && !client_closed && !backend_closed && !backend_lost && !client_vanished;
