@@ -236,12 +236,8 @@ void IdentityClient::on_disconnected(bool again_at_once) {
   resubscribe_grants_.clear();
   next_.answers.clear();
   std::erase_if(absent_, [this](const Sha256& hash) {
-    // What a connection was opened with stays known to be gone: its recheck may still be on its way.
-    const bool forgotten = environment_.directory.forget_unpinned(hash);
-    if (forgotten) {
-      tokens_.erase(hash);
-    }
-    return forgotten;
+    // What a connection holds stays known to be gone: its recheck may still be on its way.
+    return environment_.directory.forget_unpinned(hash) && tokens_.erase(hash) > 0;
   });
   std::erase_if(tokens_, [](const auto& e) { return e.second.held == Held::kAsked; });
   std::erase_if(grants_, [](const auto& e) { return e.second.held == Held::kAsked; });
@@ -249,13 +245,9 @@ void IdentityClient::on_disconnected(bool again_at_once) {
   if (again_at_once) {
     return;
   }
-  std::vector<Sha256> pending;
-  for (const auto& [hash, lookup] : lookups_) {
-    pending.push_back(hash);
-  }
-  for (const Sha256& hash : pending) {
+  while (!lookups_.empty()) {
     ++state_.unavailable;
-    settle(hash, away());
+    settle(Sha256(lookups_.begin()->first), away());
   }
 }
 

@@ -66,8 +66,8 @@ class IdentityClient {
   // All that was sent is written.
   void on_writable();
   // Lookups under way are answered UNAVAILABLE, unless a new stream follows at once: then they are
-  // asked again there. Known tokens stay; what was known to be absent is forgotten, because creations
-  // are not heard of any more, unless a live exchange pins it.
+  // asked again there. Known tokens stay. What was known to be absent is forgotten, unless a live
+  // exchange pins it: creations are not heard of any more.
   void on_disconnected(bool again_at_once = false);
 
   struct State {

@@ -34,7 +34,8 @@ void take_into(std::map<std::string, Held<Spec>, std::less<>>& held,
   }
   for (const std::string& name : response.removed_resources()) {
     if (!refused.contains(name)) {
-      replace(name, {"", std::nullopt});
+      // A name may be removed twice: these are two versions of its absence.
+      replace(name, {"removed " + response.system_version_info(), std::nullopt});
     }
   }
 }

@@ -67,7 +67,7 @@ class Checks {
   }
   // An end is lost.
   void murky(const Talk& talk) { limits_.murky(talk); }
-  // Messages that limits keep from passing for now.
+  // Messages that limits keep from passing at present.
   std::uint64_t waiting(const Talk& talk) const;
   void did(const Talk& talk, std::string_view what) {
     parts_.report.trace("client {} {}", talk.index, what);
