@@ -128,6 +128,7 @@ void Lane::abandon_output() {
     backlog_->message.clear();
     backlog_->close.clear();
   }
+  ask_again();
   resume_if_free();
 }
 
@@ -274,7 +275,7 @@ Lane::Step Lane::control_frame(const FrameHead& head, const std::uint8_t* payloa
 
 Lane::Step Lane::data_frame(const FrameHead& head, const websocket::FrameStep& step) {
   data_frame_ = true;
-  if (muted_) {
+  if (muted_ || output_dead_) {  // it reaches nobody, so it is not charged either
     skip_ = true;
     return Step::kGoOn;
   }

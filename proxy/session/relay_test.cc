@@ -352,6 +352,24 @@ TEST_F(RelayTest, ABackendGoneWithoutACloseFrameIs1014ToTheClient) {
   EXPECT_TRUE(over_);
 }
 
+TEST_F(RelayTest, WhatReachesNobodyIsNotAskedForAndACloseBehindItIsFound) {
+  const Mono until = loop_.clock().now() + seconds(60);
+  bool asked_again = false;
+  script_.up.push_back([until] { return Verdict::hold(until); });
+  script_.up.push_back([&asked_again] {
+    asked_again = true;
+    return Verdict::pass();
+  });
+  start();
+  client_->send(up("held") + up("waits behind it") + websocket::make_close(1000, "", kMask));
+  settle();
+  backend_->leave();
+  settle();
+  EXPECT_FALSE(asked_again);
+  EXPECT_EQ(account_.counts().messages_up, 0U);
+  EXPECT_TRUE(over_);
+}
+
 TEST_F(RelayTest, AClientGoneWithoutACloseFrameIs1001ToTheBackend) {
   start();
   client_->send(up("whole") + up("partly sent").substr(0, 8));
