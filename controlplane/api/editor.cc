@@ -221,9 +221,8 @@ absl::StatusOr<Editor::Outcome> Editor::try_edit(const Wish& wish, bool dry_run)
   if (dry_run || outcome.edits.empty()) {
     return outcome;
   }
-  SLUICE_ASSIGN_OR_RETURN(store::Commit commit, commit_of(draft));
   SLUICE_ASSIGN_OR_RETURN(outcome.revision,
-                          options_.store.commit(options_.organisation, std::move(commit)));
+                          options_.store.commit(options_.organisation, commit_of(draft)));
   const std::int64_t now_ms = to_ms(system_wall());
   for (auto& [key, edit] : outcome.edits) {
     if (edit.now) {
@@ -297,12 +296,16 @@ std::vector<std::string> Editor::faults_of(const model::Draft& draft,
   return lines;
 }
 
-absl::StatusOr<store::Commit> Editor::commit_of(const model::Draft& draft) const {
+store::Commit Editor::commit_of(const model::Draft& draft) const {
   store::Commit commit;
   commit.unchanged_since = seen_;
   for (const auto& [key, edit] : draft.edits()) {
     if (edit.now) {
       commit.writes.push_back(write_of(*edit.now));
+      if (key.kind == "Application" && draft.before(key) == nullptr) {
+        // Tokens of an earlier application of this name do not come to life again.
+        commit.end_tokens.push_back({key.name});
+      }
       continue;
     }
     store::Write drop;
@@ -310,23 +313,12 @@ absl::StatusOr<store::Commit> Editor::commit_of(const model::Draft& draft) const
     drop.name = key.name;
     commit.writes.push_back(std::move(drop));
     if (key.kind == "Application") {
-      commit.drop_tokens_of.push_back(key.name);
+      commit.end_tokens.push_back({key.name, "", false});
     } else if (key.kind == "Credential") {
-      // Its tokens end with it.
       const auto& credential = draft.before(key)->as<config::v1::Credential>();
-      SLUICE_ASSIGN_OR_RETURN(
-          const std::vector<store::Row> rows,
-          options_.store.tokens_of(options_.organisation, credential.application()));
-      for (const store::Row& row : rows) {
-        config::v1::Token token;
-        if (token.ParseFromString(row.spec) && token.credential() == key.name) {
-          token.set_revoked(true);
-          store::Write write;
-          write.kind = store::kTokenKind;
-          write.name = row.name;
-          write.spec = token.SerializeAsString();
-          commit.writes.push_back(std::move(write));
-        }
+      // Where the application goes too, its tokens say that.
+      if (draft.find({"Application", credential.application()}) != nullptr) {
+        commit.end_tokens.push_back({credential.application(), key.name});
       }
     }
   }

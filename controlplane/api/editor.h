@@ -75,7 +75,7 @@ class Editor {
   std::vector<std::string> faults_of(const model::Draft& draft, std::vector<model::Fault> faults,
                                      std::shared_ptr<const config::Snapshot>& compiled,
                                      bool& only_in_use);
-  absl::StatusOr<store::Commit> commit_of(const model::Draft& draft) const;
+  store::Commit commit_of(const model::Draft& draft) const;
 
   const EditorOptions options_;
   std::mutex mutex_;  // guards what follows

@@ -189,7 +189,18 @@ TEST(KindService, RefusesToDeleteWhatIsInUseUnlessCascading) {
   EXPECT_TRUE(absl::IsFailedPrecondition(delete_plan(world, "Unlimited", true).status()));
 }
 
-TEST(KindService, DropsTheTokensOfADeletedApplicationAndRevokesThoseOfADeletedCredential) {
+int revoked_tokens(World& world, const std::string& application) {
+  int revoked = 0;
+  const std::vector<store::Row> rows = world.store->tokens_of("default", application).value();
+  for (const store::Row& row : rows) {
+    config::v1::Token token;
+    token.ParseFromString(row.spec);
+    revoked += token.revoked() ? 1 : 0;
+  }
+  return revoked;
+}
+
+TEST(KindService, RevokesTokensWithTheirCredentialAndWhenTheirApplicationIsMadeAnew) {
   World world;
   world.tell_the_story();
   for (const config::v1::KeyType type : {config::v1::PRODUCTION, config::v1::SANDBOX}) {
@@ -209,16 +220,8 @@ TEST(KindService, DropsTheTokensOfADeletedApplicationAndRevokesThoseOfADeletedCr
                   .call<admin::v1::DeleteCredentialResponse>("CredentialService/DeleteCredential",
                                                              credential)
                   .ok());
-  int revoked = 0;
-  const std::vector<store::Row> rows = world.store->tokens_of("default", "app").value();
-  ASSERT_EQ(rows.size(), 2U);
-  for (const store::Row& row : rows) {
-    config::v1::Token token;
-    token.ParseFromString(row.spec);
-    revoked += token.revoked() ? 1 : 0;
-    EXPECT_EQ(token.revoked(), token.key_type() == config::v1::SANDBOX);
-  }
-  EXPECT_EQ(revoked, 1);
+  EXPECT_EQ(world.store->tokens_of("default", "app")->size(), 2U);
+  EXPECT_EQ(revoked_tokens(world, "app"), 1);
   admin::v1::DeleteApplicationRequest application;
   application.set_name("app");
   application.set_cascade(true);
@@ -226,8 +229,17 @@ TEST(KindService, DropsTheTokensOfADeletedApplicationAndRevokesThoseOfADeletedCr
                   .call<admin::v1::DeleteApplicationResponse>(
                       "ApplicationService/DeleteApplication", application)
                   .ok());
-  EXPECT_TRUE(world.store->tokens_of("default", "app")->empty());
   EXPECT_EQ(world.store->count("default", "Credential").value(), 0);
+  // The tokens stay as they were until they expire: a proxy says why it refuses them.
+  EXPECT_EQ(revoked_tokens(world, "app"), 1);
+  EXPECT_EQ(world.store->tokens_of("default", "app")->size(), 2U);
+  // Another application of that name has nothing to do with them.
+  admin::v1::CreateApplicationRequest again;
+  again.mutable_application()->set_name("app");
+  ASSERT_TRUE(
+      world.call<admin::v1::CreateApplicationResponse>("ApplicationService/CreateApplication", again)
+          .ok());
+  EXPECT_EQ(revoked_tokens(world, "app"), 2);
 }
 
 TEST(KindService, NeverStoresAPasswordInTheUser) {

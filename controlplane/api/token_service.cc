@@ -8,7 +8,7 @@ void add_token_service(ServiceTable& table, Services& services) {
   table.add<admin::v1::GenerateKeysRequest>(
       "sluice.admin.v1.CredentialService.GenerateKeys", {},
       [&services](const CallContext&, const admin::v1::GenerateKeysRequest& request) {
-        return services.tokens.generate_keys(request, services.now());
+        return services.tokens.generate_keys(request);
       });
   table.add<admin::v1::IssueTokenRequest>(
       "sluice.admin.v1.TokenService.IssueToken", {},

@@ -6,7 +6,6 @@
 
 #include "proxy/base/encoding.h"
 #include "proxy/base/limits.h"
-#include "sluice/config/v1/config.pb.h"
 
 namespace sluice::controlplane::discovery {
 
@@ -62,17 +61,24 @@ absl::StatusOr<sync::ResourcePtr> IdentityView::read_grants(const std::string& a
   if (application.empty() || application.size() > limits::kNameBytesMax) {
     return nullptr;
   }
+  v1::Grants grants;
+  grants.set_application_name(application);
+  SLUICE_RETURN_IF_ERROR(read_subscriptions(grants));
+  // After its subscriptions: one that is deleted meanwhile together with them is then seen to be
+  // gone, and not as one that has lost its subscriptions.
   const absl::StatusOr<store::Row> row = store_.get(organisation_, "Application", application);
   if (absl::IsNotFound(row.status())) {
     return nullptr;
   }
   SLUICE_RETURN_IF_ERROR(row.status());
-  v1::Grants grants;
-  grants.set_application_name(application);
   if (!grants.mutable_application()->ParseFromString(row->spec)) {
     return internal_error(fmt::format("Application {} in the store cannot be parsed", application));
   }
-  store::ListOptions page{application + ":", "", kPage};
+  return sync::make_resource(application, grants);
+}
+
+absl::Status IdentityView::read_subscriptions(v1::Grants& grants) const {
+  store::ListOptions page{grants.application_name() + ":", "", kPage};
   for (;;) {
     SLUICE_ASSIGN_OR_RETURN(const std::vector<store::Row> rows,
                             store_.list(organisation_, "Subscription", page));
@@ -83,7 +89,7 @@ absl::StatusOr<sync::ResourcePtr> IdentityView::read_grants(const std::string& a
       }
     }
     if (rows.size() < kPage) {
-      return sync::make_resource(application, grants);
+      return absl::OkStatus();
     }
     page.after = rows.back().name;
   }

@@ -9,6 +9,7 @@
 #include "proxy/base/status.h"
 #include "proxy/config/resource.h"
 #include "proxy/sync/resource.h"
+#include "sluice/config/v1/config.pb.h"
 
 namespace sluice::controlplane::discovery {
 
@@ -29,6 +30,7 @@ class IdentityView {
  private:
   absl::StatusOr<sync::ResourcePtr> read_token(const std::string& hash) const;
   absl::StatusOr<sync::ResourcePtr> read_grants(const std::string& application) const;
+  absl::Status read_subscriptions(config::v1::Grants& grants) const;
 
   const store::Store& store_;
   const std::string organisation_;

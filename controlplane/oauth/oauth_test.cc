@@ -46,7 +46,7 @@ class OauthTest : public testing::Test {
     admin::v1::GenerateKeysRequest request;
     request.set_application(application);
     request.set_key_type(type);
-    auto response = tokens_->generate_keys(request, now_);
+    auto response = tokens_->generate_keys(request);
     EXPECT_TRUE(response.ok()) << response.status();
     return *std::move(response);
   }
@@ -215,10 +215,10 @@ TEST_F(OauthTest, NewKeysRevokeTheTokensOfTheOldOnesAlone) {
 TEST_F(OauthTest, KeysNeedAnApplicationAndAType) {
   admin::v1::GenerateKeysRequest request;
   request.set_application("app");
-  EXPECT_TRUE(absl::IsInvalidArgument(tokens_->generate_keys(request, now_).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(tokens_->generate_keys(request).status()));
   request.set_application("none");
   request.set_key_type(config::v1::SANDBOX);
-  EXPECT_TRUE(absl::IsNotFound(tokens_->generate_keys(request, now_).status()));
+  EXPECT_TRUE(absl::IsNotFound(tokens_->generate_keys(request).status()));
 }
 
 TEST_F(OauthTest, AClientRevokesItsOwnTokenAndNoOther) {

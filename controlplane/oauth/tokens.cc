@@ -111,7 +111,7 @@ std::string credential_name(std::string_view application, config::v1::KeyType ke
 }
 
 absl::StatusOr<admin::v1::GenerateKeysResponse> Tokens::generate_keys(
-    const admin::v1::GenerateKeysRequest& request, Wall now) {
+    const admin::v1::GenerateKeysRequest& request) {
   SLUICE_RETURN_IF_ERROR(check_key_type(request.key_type()));
   const absl::Status application =
       store_.get(organisation_, "Application", request.application()).status();
@@ -127,13 +127,7 @@ absl::StatusOr<admin::v1::GenerateKeysResponse> Tokens::generate_keys(
   if (row.ok()) {
     SLUICE_ASSIGN_OR_RETURN(credential, spec_of<config::v1::Credential>(*row));
     seen = row->revision;
-    SLUICE_ASSIGN_OR_RETURN(std::vector<config::v1::Token> tokens,
-                            tokens_of(store_, organisation_, request.application(), now));
-    for (config::v1::Token& token : tokens) {
-      if (token.credential() == name) {
-        commit.writes.push_back(revocation(std::move(token)));
-      }
-    }
+    commit.end_tokens.push_back({request.application(), name});
   } else if (!absl::IsNotFound(row.status())) {
     return row.status();
   }

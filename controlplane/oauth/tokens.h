@@ -50,7 +50,7 @@ class Tokens {
   // New consumer key and secret for one key type; a Credential that exists keeps its other fields,
   // and its tokens are revoked in the same commit. NOT_FOUND: no such application.
   absl::StatusOr<admin::v1::GenerateKeysResponse> generate_keys(
-      const admin::v1::GenerateKeysRequest& request, Wall now);
+      const admin::v1::GenerateKeysRequest& request);
 
   // UNAUTHENTICATED, in constant time as to the secret, whether the key is unknown or the secret
   // wrong.

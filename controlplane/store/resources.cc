@@ -134,7 +134,7 @@ class Committer {
   absl::Status remove(const Write& write);
   absl::Status bury(const std::string& kind, const std::string& name);
   absl::Status unbury(const std::string& kind, const std::string& name);
-  absl::Status drop_tokens(const std::string& application);
+  absl::Status end_tokens(const EndTokens& end);
   absl::Status save();
 
   Database& database_;
@@ -157,8 +157,8 @@ absl::StatusOr<Committed> Committer::run(const Commit& commit) {
       resource_revision_ = revision_ + 1;
     }
   }
-  for (const std::string& application : commit.drop_tokens_of) {
-    SLUICE_RETURN_IF_ERROR(drop_tokens(application));
+  for (const EndTokens& end : commit.end_tokens) {
+    SLUICE_RETURN_IF_ERROR(end_tokens(end));
   }
   if (wrote_) {
     SLUICE_RETURN_IF_ERROR(save());
@@ -306,17 +306,27 @@ absl::Status Committer::unbury(const std::string& kind, const std::string& name)
   return statement.bind_text(organisation_).bind_text(kind).bind_text(name).run();
 }
 
-absl::Status Committer::drop_tokens(const std::string& application) {
-  Statement bury_all = database_.prepare(
-      "INSERT OR REPLACE INTO tombstones (organisation, kind, name, revision) "
-      "SELECT organisation, 'Token', lower(hex(hash)), ? FROM tokens "
-      "WHERE organisation = ? AND application = ?");
-  SLUICE_RETURN_IF_ERROR(
-      bury_all.bind(revision_ + 1).bind_text(organisation_).bind_text(application).run());
-  Statement statement =
-      database_.prepare("DELETE FROM tokens WHERE organisation = ? AND application = ?");
-  SLUICE_RETURN_IF_ERROR(statement.bind_text(organisation_).bind_text(application).run());
-  wrote_ = wrote_ || database_.changed() > 0;
+absl::Status Committer::end_tokens(const EndTokens& end) {
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<Row> rows,
+                          application_tokens(database_, organisation_, end.application));
+  for (const Row& row : rows) {
+    config::v1::Token token;
+    if (!token.ParseFromString(row.spec)) {
+      return internal_error(fmt::format("the stored token {} cannot be read", row.name));
+    }
+    const bool meant = end.credential.empty() || token.credential() == end.credential;
+    const bool revokes = end.revoke && !token.revoked();
+    if (!meant || (!revokes && token.has_expires())) {
+      continue;
+    }
+    token.set_revoked(token.revoked() || end.revoke);
+    if (!token.has_expires()) {
+      token.mutable_expires()->set_seconds(now_ms_ / 1000 +
+                                             duration_cast<seconds>(kEndedTokenKeep).count());
+    }
+    SLUICE_RETURN_IF_ERROR(put_token({kTokenKind, row.name, token.SerializeAsString()}));
+    wrote_ = true;
+  }
   return absl::OkStatus();
 }
 

@@ -159,20 +159,51 @@ TEST(Tokens, AreFoundByHashApplicationAndPrefix) {
   EXPECT_TRUE(absl::IsInvalidArgument(store->commit(kOrg, {put(kTokenKind, "short")}).status()));
 }
 
-TEST(Tokens, GoWithTheirApplication) {
-  TestStore store;
-  ASSERT_TRUE(
-      store->commit(kOrg, {put("Application", "a"), token("1", "a"), token("2", "b")}).ok());
+config::v1::Token token_at(TestStore& store, const std::string& seed) {
+  config::v1::Token token;
+  token.ParseFromString(store->get(kOrg, kTokenKind, hash_of(seed)).value().spec);
+  return token;
+}
+
+TEST(Tokens, StayWhenTheirApplicationGoesAndThoseThatNeverExpireGetAnEnd) {
+  SqliteOptions options;
+  options.now = [] { return wall_from_ms(1'000'000'000); };
+  TestStore store(options);
+  ASSERT_TRUE(store
+                  ->commit(kOrg, {put("Application", "a"), token("1", "a", 2'000'000),
+                                  token("2", "a"), token("3", "b")})
+                  .ok());
   Commit commit;
   commit.writes = {drop("Application", "a")};
-  commit.drop_tokens_of = {"a"};
+  commit.end_tokens = {{"a", "", false}};
   ASSERT_EQ(store->commit(kOrg, commit).value(), 2);
-  EXPECT_TRUE(absl::IsNotFound(store->get(kOrg, kTokenKind, hash_of("1")).status()));
-  EXPECT_TRUE(store->get(kOrg, kTokenKind, hash_of("2")).ok());
+  EXPECT_FALSE(token_at(store, "1").revoked());
+  EXPECT_EQ(token_at(store, "1").expires().seconds(), 2'000'000);
+  EXPECT_FALSE(token_at(store, "2").revoked());
+  EXPECT_EQ(token_at(store, "2").expires().seconds(), 1'000'000 + 30 * 24 * 3600);
+  EXPECT_FALSE(token_at(store, "3").has_expires());
   const std::vector<Change> changes = store->changes(kOrg, 1, 10).value();
-  ASSERT_EQ(changes.size(), 2U);
-  EXPECT_TRUE(changes[0].deleted);
-  EXPECT_TRUE(changes[1].deleted);
+  ASSERT_EQ(changes.size(), 2U);  // the application, and the token that was given an end
+}
+
+TEST(Tokens, AreRevokedByApplicationOrByCredential) {
+  TestStore store;
+  Write of_key = token("1", "a");
+  config::v1::Token spec;
+  spec.ParseFromString(*of_key.spec);
+  spec.set_credential("a:SANDBOX");
+  of_key.spec = spec.SerializeAsString();
+  ASSERT_TRUE(store->commit(kOrg, {of_key, token("2", "a"), token("3", "b")}).ok());
+  Commit commit;
+  commit.end_tokens = {{"a", "a:SANDBOX"}};
+  ASSERT_EQ(store->commit(kOrg, commit).value(), 2);
+  EXPECT_TRUE(token_at(store, "1").revoked());
+  EXPECT_FALSE(token_at(store, "2").revoked());
+  commit.end_tokens = {{"a"}};
+  ASSERT_EQ(store->commit(kOrg, commit).value(), 3);
+  EXPECT_TRUE(token_at(store, "2").revoked());
+  EXPECT_FALSE(token_at(store, "3").revoked());
+  EXPECT_EQ(store->commit(kOrg, commit).value(), 3) << "what is revoked already is no change";
 }
 
 TEST(Tokens, AreCollectedAnHourAfterTheyExpired) {

@@ -58,6 +58,18 @@ struct RowKey {
   std::string name;
 };
 
+// Ends all tokens of an application, or of one of its Credentials, as they are when the transaction
+// runs. One that never expires gets an end (kEndedTokenKeep), so that it is collected some day.
+struct EndTokens {
+  std::string application;
+  std::string credential = {};  // empty: all
+  // False: the application is gone, which says enough; they stay as they are until they expire, so
+  // that a proxy can say why it refuses them.
+  bool revoke = true;
+};
+// How long a token that never expires is kept once it has been ended.
+inline constexpr nanoseconds kEndedTokenKeep = std::chrono::hours(24 * 30);
+
 // One transaction: all of it or nothing.
 struct Commit {
   std::vector<Write> writes;
@@ -66,8 +78,8 @@ struct Commit {
   // No resource (tokens do not count) may have changed after this revision, else ABORTED: read
   // again and try again.
   std::optional<std::int64_t> unchanged_since;
-  // Applications all of whose tokens are deleted.
-  std::vector<std::string> drop_tokens_of;
+  // After the writes.
+  std::vector<EndTokens> end_tokens;
 };
 
 struct Change {

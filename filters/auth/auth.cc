@@ -93,7 +93,9 @@ std::optional<Fault> identity_fault(const model::Identity& identity, const model
   }
   if (identity.grants == nullptr) {
     return Fault{Refusal::kNotSubscribed, CloseCause::kApplicationDeleted,
-                 fmt::format("The application {} does not exist.", identity.token->application)};
+                 fmt::format("The application {} does not exist any more. Use a token of one that "
+                             "does.",
+                             identity.token->application)};
   }
   if (std::optional<Fault> fault = application_fault(identity.grants->application)) {
     return fault;

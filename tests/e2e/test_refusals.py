@@ -189,14 +189,22 @@ def test_sandbox_keys_pass_when_production_alone_is_blocked(world, base):
     assert handshake(url, token)[0] == 101
 
 
-def test_an_application_that_was_deleted_is_refused(world):
-    _, app, token, url = world.guest()
-    assert handshake(url, token)[0] == 101
+@pytest.mark.parametrize("heard_of", [True, False])
+def test_an_application_that_was_deleted_is_refused_and_another_of_its_name_does_not_revive_its_tokens(
+        world, heard_of):
+    api, app, token, url = world.guest()
+    if heard_of:
+        assert handshake(url, token)[0] == 101
     world.call("ApplicationService/DeleteApplication", name=app, cascade=True)
     world.settle()
-    status, _, body = handshake(url, token)
-    # Its tokens are gone with it; a proxy that hears of the application first says the other.
-    assert (status, body["code"]) in [(401, "900901"), (403, "900908")], body
+    _, body = check(world, 403, 900908, handshake(url, token))
+    assert body["description"] == f"The application {app} does not exist any more. Use a token of one that does."
+    world.call("ApplicationService/CreateApplication", application={"name": app})
+    world.subscribe(app, api)
+    world.call("CredentialService/GenerateKeys", application=app, keyType="PRODUCTION")
+    world.settle()
+    check(world, 401, 900904, handshake(url, token))
+    assert handshake(url, world.token(app))[0] == 101
 
 
 def test_a_deprecated_api_still_serves_and_a_prototype_is_open(world):
