@@ -40,6 +40,16 @@ def delete_subscription(w, api, app, token):
     w.call("SubscriptionService/DeleteSubscription", name=f"{app}:{api}")
 
 
+def delete_plan(w, api, app, token):
+    plan = w.plan(1000)
+    w.call("ApiService/UpdateApi", api={"name": api, "spec": {
+        **w.control.call("ApiService/GetApi", {"name": api})["spec"], "plans": ["Unlimited", plan]}})
+    w.call("SubscriptionService/UpdateSubscription", subscription={
+        "name": f"{app}:{api}", "spec": {"application": app, "api": api, "plan": plan}})
+    w.settle()
+    w.call("PlanService/DeletePlan", name=plan, cascade=True)
+
+
 def delete_application(w, api, app, token):
     w.call("ApplicationService/DeleteApplication", name=app, cascade=True)
 
@@ -59,6 +69,7 @@ IDENTITY = {
     "subscription rejected": (
         "subscription on hold or rejected", lambda w, api, app, token: w.subscription_status(app, api, "REJECTED")),
     "subscription deleted": ("subscription deleted", delete_subscription),
+    "plan of the subscription deleted": ("subscription deleted", delete_plan),
     "application blocked": (
         "application blocked", lambda w, api, app, token: w.application_status(app, "BLOCKED")),
     "application on hold": (
@@ -161,15 +172,18 @@ def test_deprecating_and_prototyping_close_nobody(world, run):
 # ---- limits
 
 @BOTH
-def test_the_action_close_names_the_limit_and_when_it_opens(world, run, style):
-    plan = world.plan(2, onLimit="close")
+@pytest.mark.parametrize("side", ["client", "back end"])
+def test_the_action_close_names_the_limit_and_when_it_opens(world, run, style, side):
+    # One message and its echo: the one that is too much is the client's next, or the echo itself.
+    plan = world.plan(2, onLimit="close") if side == "client" else world.plan(1, onLimitBackend="close")
     _, _, token, url = world.guest(plan=plan, closeCodes=style)
 
     async def talk():
         async with connect(url, token) as connection:
             await connection.send("one")
-            await connection.recv()
-            await connection.send("two")
+            if side == "client":
+                await connection.recv()
+                await connection.send("two")
             with pytest.raises(websockets.ConnectionClosed):
                 await connection.recv()
             return connection.close_code, connection.close_reason

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +112,13 @@ def api_state(*actions):
     return build
 
 
+def api_deleted(w, _):
+    api, _, token, url = w.guest()
+    w.call("ApiService/DeleteApi", name=api, cascade=True)
+    w.settle()
+    return url, token
+
+
 def used_up(level):
     """Two messages an hour at one level, both used."""
     def build(w, _):
@@ -158,6 +166,7 @@ REFUSED = {
     "no such version": (404, 404001, lambda w, b: (w.proxy.url(f"/{b.api}/v9"), b.token)),
     "API created": (404, 404001, api_state("demote")),
     "API retired": (404, 404001, api_state("deprecate", "retire")),
+    "API deleted": (404, 404001, api_deleted),
     "API limit": (429, 900800, used_up("api")),
     "application limit": (429, 900803, used_up("application")),
     "subscription limit": (429, 900804, used_up("subscription")),
@@ -303,6 +312,21 @@ def test_a_back_end_that_does_not_answer_times_out(world, started):
     check(world, 504, 101504, handshake(url, token))
 
 
+def test_a_back_end_that_takes_no_connection_times_out(world, started):
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as fillers:
+        address = listener.getsockname()
+        # Linux leaves the SYNs unanswered once the queue of what nobody accepts is full.
+        for _ in range(2):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        upstream = world.name("upstream")
+        world.call("UpstreamService/CreateUpstream", upstream={"name": upstream, "spec": {
+            "endpoints": [f"ws://127.0.0.1:{address[1]}/"], "connectTimeout": "0.300s"}})
+        _, _, token, url = world.guest(endpoint=f"upstream:{upstream}")
+        check(world, 504, 101504, handshake(url, token))
+
+
 @pytest.mark.parametrize("name, script", {
     "a wrong accept value": lambda c, head: c.sendall(switching(head).replace(b"Accept: ", b"Accept: x")),
     "another upgrade": lambda c, head: c.sendall(switching(head).replace(b"websocket", b"h2c")),
@@ -375,7 +399,11 @@ def test_nodes_client_sees_the_refusal(world, base):
 BY_CLOSE = {
     "no credential": (900902, 4001, 1008, lambda w, **spec: (w.guest(**spec)[3], None)),
     "unknown token": (900901, 4001, 1008, lambda w, **spec: (w.guest(**spec)[3], "A" * 43)),
+    "revoked": (900904, 4001, 1008, lambda w, **spec: revoked_guest(w, **spec)),
     "not subscribed": (900908, 4001, 1008, lambda w, **spec: (w.url(w.api(**spec)), w.guest()[2])),
+    "subscription blocked": (900907, 4001, 1008, lambda w, **spec: blocked_subscription(w, **spec)),
+    "no such origin": (900911, 4001, 1008, lambda w, **spec: (
+        w.guest(allowedOrigins=["https://app.example.com"], **spec)[3], None)),
     "API blocked": (700700, 4006, 1008, lambda w, **spec: blocked(w, **spec)),
     "used up": (900804, 4003, 1013, lambda w, **spec: spent(w, **spec)),
 }
@@ -384,6 +412,18 @@ BY_CLOSE = {
 def blocked(w, **spec):
     api, _, token, url = w.guest(**spec)
     w.state(api, "block")
+    return url, token
+
+
+def revoked_guest(w, **spec):
+    _, _, token, url = w.guest(**spec)
+    w.revoke(token)
+    return url, token
+
+
+def blocked_subscription(w, **spec):
+    api, app, token, url = w.guest(**spec)
+    w.subscription_status(app, api, "BLOCKED")
     return url, token
 
 
@@ -408,7 +448,8 @@ def test_a_refusal_is_a_close_where_the_api_says_so(world, run, row, style):
     dialled = len(world.backend.requests)
 
     async def refused():
-        async with connect(url, token, subprotocols=["chat"] if token is None else None) as connection:
+        async with connect(url, token, subprotocols=["chat"] if token is None else None,
+                           origin="https://evil.example.com") as connection:
             with pytest.raises(websockets.ConnectionClosed):
                 await connection.recv()
             return connection.close_code, connection.close_reason
