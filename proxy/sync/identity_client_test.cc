@@ -229,6 +229,24 @@ TEST_F(IdentityStream, KeepsAnAbsentTokenThatAConnectionHolds) {
   EXPECT_EQ(subscribed(), std::vector<std::string>{hex(hash_of(1))});
 }
 
+TEST_F(IdentityStream, RechecksWhenGrantsThatWereForgottenComeAnew) {
+  connect();
+  learn(1, "app");
+  EXPECT_TRUE(proxy.directory.pin(hash_of(1)));
+  give_absent(kGrants, "app");
+  give_absent(kToken, hex(hash_of(1)));  // the last token of app: what is known of app goes too
+  subscribed();
+  give_token(1, "app");
+  lookup(1);
+  EXPECT_EQ(subscribed(), std::vector<std::string>{"app"});
+  proxy.rechecked.clear();
+  give_absent(kGrants, "app");
+  proxy.run();
+  ASSERT_EQ(proxy.rechecked.size(), 1U);
+  EXPECT_EQ(proxy.rechecked[0].kind, model::Subject::Kind::kApplication);
+  EXPECT_EQ(proxy.rechecked[0].name, "app");
+}
+
 TEST_F(IdentityStream, AsksAgainOnTheStreamThatFollowsAtOnce) {
   connect();
   lookup(1);
