@@ -236,9 +236,10 @@ TEST(KindService, RevokesTokensWithTheirCredentialAndWhenTheirApplicationIsMadeA
   // Another application of that name has nothing to do with them.
   admin::v1::CreateApplicationRequest again;
   again.mutable_application()->set_name("app");
-  ASSERT_TRUE(
-      world.call<admin::v1::CreateApplicationResponse>("ApplicationService/CreateApplication", again)
-          .ok());
+  ASSERT_TRUE(world
+                  .call<admin::v1::CreateApplicationResponse>(
+                      "ApplicationService/CreateApplication", again)
+                  .ok());
   EXPECT_EQ(revoked_tokens(world, "app"), 2);
 }
 

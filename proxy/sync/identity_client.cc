@@ -394,7 +394,7 @@ absl::Status IdentityClient::apply_grant(const xds::Resource& resource) {
     return absl::OkStatus();
   }
   entry->second = {Held::kPresent, resource.version()};
-  // Also what was asked for: a live connection may have been opened by what was forgotten meanwhile.
+  // Also what was asked for: what opened a live connection may have been forgotten meanwhile.
   if (environment_.directory.put_grants(
           std::make_shared<const model::Grants>(std::move(grants)))) {
     next_.subjects.push_back({model::Subject::Kind::kApplication, resource.name()});
