@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
-"""Adds up JUnit files: prints the failed tests, then `N passed, N failed`; ends with 1 if any failed.
+"""Adds up JUnit files: prints the failed and skipped tests, then `N passed, N failed`; ends with 1 if any failed.
 
 Usage: count.py FAILED_STEPS FILE...   A report that is missing or holds no test counts as a failure.
 """
 
 import sys
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 passed = 0
 failed = int(sys.argv[1])
 for path in sys.argv[2:]:
-    cases = list(ElementTree.parse(path).iter("testcase"))
+    cases = list(ElementTree.parse(path).iter("testcase")) if Path(path).is_file() else []
     if not cases:
         print(f"{path}: no test was run")
         failed += 1
@@ -18,7 +19,10 @@ for path in sys.argv[2:]:
         if case.find("failure") is not None or case.find("error") is not None:
             print(f"FAILED {case.get('classname')} {case.get('name')}")
             failed += 1
-        elif case.find("skipped") is None and case.get("status") != "disabled":
+        elif (skipped := case.find("skipped")) is not None or case.get("status") == "disabled":
+            why = "disabled" if skipped is None else skipped.get("message")
+            print(f"skipped {case.get('classname')} {case.get('name')}: {why}")
+        else:
             passed += 1
 if passed == 0:
     failed += 1

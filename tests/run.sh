@@ -31,10 +31,12 @@ exclude=()
 [ "$preset" != tsan ] || exclude=(-LE grpc)
 ctest --test-dir "build/$preset" --output-on-failure -j2 "${exclude[@]}" \
   --output-junit "$PWD/$results/unit.xml" || true
+reports=("$results/unit.xml")
 if [ "$preset" != tsan ]; then
   marks=()
   [ "$quick" = 0 ] || marks=(-m "not slow")
   SLUICE_BUILD="$PWD/build/$preset" /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/e2e \
     "${marks[@]}" --junit-xml "$results/e2e.xml" || true
+  reports+=("$results/e2e.xml")
 fi
-/usr/bin/python3 tests/count.py "$failed_step" "$results"/*.xml | tee "$results/summary"
+/usr/bin/python3 tests/count.py "$failed_step" "${reports[@]}" | tee "$results/summary"

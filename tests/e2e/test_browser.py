@@ -1,4 +1,4 @@
-"""The sample page in a real browser, driven by its own remote debugging. Skipped where there is no Chromium."""
+"""The sample page in a real browser, driven by its own remote debugging."""
 
 import asyncio
 import itertools
@@ -13,20 +13,20 @@ import websockets
 
 from sluice import wait_for
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BROWSERS = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
 SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "samples" / "browser.html"
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed (apt-get install chromium)")
 
 
 class Browser:
     """A headless Chromium and what its pages say."""
 
     def __init__(self, folder):
+        program = next(filter(None, map(shutil.which, BROWSERS)), None)
+        assert program, f"none of {', '.join(BROWSERS)} is installed; tests/packages.txt names the first"
         self._log = folder / "browser.log"
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
+                [program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
                  "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}", "about:blank"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         self.url = wait_for(lambda: re.search(r"ws://\S+", self._log.read_text(errors="replace")),
