@@ -1,5 +1,6 @@
 // bench_relay: the yardstick. An edge-triggered epoll loop with one 64 KiB buffer that copies bytes
 // between each accepted connection and one of its own to the backend, and knows nothing of them.
+// With a certificate and its key it speaks TLS towards clients.
 #include <fmt/core.h>
 
 #include <array>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "tests/bench/sockets.h"
+#include "tests/bench/tls_end.h"
 
 namespace sluice::bench {
 namespace {
@@ -31,6 +33,7 @@ struct End {
   Pair* pair = nullptr;
   End* other = nullptr;
   std::unique_ptr<std::string> unsent;
+  std::unique_ptr<TlsEnd> tls;
 };
 
 struct Pair {
@@ -40,8 +43,12 @@ struct Pair {
 
 class Relay {
  public:
-  Relay(Fd listener, Address backend)
-      : epoll_(epoll_create1(EPOLL_CLOEXEC)), listener_(std::move(listener)), backend_(backend) {
+  // `tls`: null for plain TCP.
+  Relay(Fd listener, Address backend, TlsContext tls)
+      : epoll_(epoll_create1(EPOLL_CLOEXEC)),
+        listener_(std::move(listener)),
+        backend_(backend),
+        tls_(std::move(tls)) {
     watch(epoll_, listener_, nullptr);
   }
 
@@ -78,6 +85,9 @@ class Relay {
       auto* pair = new Pair;  // owned by the two registrations; freed through dead_
       pair->ends[0].fd = std::move(client);
       pair->ends[1].fd = *std::move(backend);
+      if (tls_ != nullptr) {
+        pair->ends[0].tls = std::make_unique<TlsEnd>(*tls_);
+      }
       for (int i = 0; i < 2; ++i) {
         pair->ends[i].pair = pair;
         pair->ends[i].other = &pair->ends[1 - i];
@@ -119,7 +129,7 @@ class Relay {
         from.read_ended = true;
         return end_writing(to);
       }
-      if (!forward(to, {buffer_.data(), static_cast<std::size_t>(got)})) {
+      if (!relay(from, to, {buffer_.data(), static_cast<std::size_t>(got)})) {
         return kill(*from.pair);
       }
       if (!to_end && static_cast<std::size_t>(got) < buffer_.size()) {
@@ -128,8 +138,35 @@ class Relay {
     }
   }
 
+  // False when either end is gone.
+  bool relay(End& from, End& to, std::string_view bytes) {
+    if (from.tls != nullptr) {
+      cipher_.clear();
+      const std::optional<std::size_t> size = from.tls->receive(bytes, clear_, cipher_);
+      if (!size || !forward(from, cipher_)) {
+        return false;
+      }
+      bytes = {clear_.data(), *size};
+    }
+    if (to.tls != nullptr && !bytes.empty()) {
+      cipher_.clear();
+      if (!to.tls->send(bytes, cipher_)) {
+        return false;
+      }
+      bytes = cipher_;
+    }
+    return forward(to, bytes);
+  }
+
   // False when the peer is gone.
   static bool forward(End& to, std::string_view bytes) {
+    if (bytes.empty()) {
+      return true;
+    }
+    if (to.unsent != nullptr) {
+      to.unsent->append(bytes);
+      return true;
+    }
     ssize_t sent = send(to.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent < 0) {
       if (errno != EAGAIN) {
@@ -187,14 +224,26 @@ class Relay {
   Fd epoll_;
   Fd listener_;
   Address backend_;
+  TlsContext tls_;
   std::array<char, kBufferBytes> buffer_;
+  std::array<char, kBufferBytes + TlsEnd::kRecordBytesMax> clear_;
+  std::string cipher_;
   std::vector<Pair*> dead_;
 };
 
 int run(int argc, char** argv) {
-  if (argc != 3) {
-    fmt::print(stderr, "usage: bench_relay LISTEN_ADDR:PORT BACKEND_ADDR:PORT\n");
+  if (argc != 3 && argc != 5) {
+    fmt::print(stderr, "usage: bench_relay LISTEN_ADDR:PORT BACKEND_ADDR:PORT [CERTIFICATE KEY]\n");
     return 2;
+  }
+  TlsContext tls(nullptr, SSL_CTX_free);
+  if (argc == 5) {
+    absl::StatusOr<TlsContext> made = make_server_context(argv[3], argv[4]);
+    if (!made.ok()) {
+      fmt::print(stderr, "bench_relay: {}\n", message_of(made.status()));
+      return 2;
+    }
+    tls = *std::move(made);
   }
   const absl::StatusOr<Address> address = resolve(std::string_view(argv[1]));
   const absl::StatusOr<Address> backend = resolve(std::string_view(argv[2]));
@@ -211,7 +260,7 @@ int run(int argc, char** argv) {
   }
   raise_file_limit();
   announce("relay", *listener);
-  auto relay = std::make_unique<Relay>(*std::move(listener), *backend);
+  auto relay = std::make_unique<Relay>(*std::move(listener), *backend, std::move(tls));
   relay->run();
   return 0;
 }

@@ -10,10 +10,9 @@
 #include "proxy/base/status.h"
 #include "tests/bench/options.h"
 #include "tests/bench/sockets.h"
+#include "tests/bench/tls_end.h"
 
 namespace sluice::bench {
-
-using TlsContext = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
 
 // Verifies servers with the certificates of `ca_file`, or with the system's when it is empty.
 absl::StatusOr<TlsContext> make_tls_context(const std::string& ca_file);

@@ -2,13 +2,16 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import re
 import secrets
 import shutil
+import ssl
 import subprocess
 import sys
+import urllib.request
 import zipfile
 
 from processes import LOAD_CORE, PROXY_CORE, Failure, Process, free_port
@@ -35,7 +38,7 @@ http {{
   scgi_temp_path {dir}/scgi;
   upstream backend {{ server 127.0.0.1:{backend}; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} backlog=4096{tls};
     location / {{
       proxy_pass http://backend;
       proxy_http_version 1.1;
@@ -62,11 +65,21 @@ defaults
   timeout server 1h
   timeout tunnel 1h
 frontend front
-  bind 127.0.0.1:{port} backlog 4096
+  bind 127.0.0.1:{port} backlog 4096{tls}
   default_backend back
 backend back
   server s1 127.0.0.1:{backend}
 """
+
+ENVOY_TLS = """transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            tls_certificates:
+            - certificate_chain: {{filename: {certificate}}}
+              private_key: {{filename: {key}}}
+      """
 
 ENVOY_MANAGER = ("envoy.extensions.filters.network.http_connection_manager.v3."
                  "HttpConnectionManager")
@@ -77,7 +90,7 @@ static_resources:
   listeners:
   - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
-    - filters:
+    - {tls}filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/{manager}
@@ -118,6 +131,7 @@ spec:
   address: 127.0.0.1
   port: 0
 {filters}
+{tls}
 ---
 kind: Plan
 name: Bench
@@ -159,6 +173,17 @@ spec:
 """
 
 
+SLUICE_SECRET = """---
+kind: Secret
+name: bench
+spec:
+  certificate_pem: |
+{certificate}
+  private_key_pem: |
+{key}
+"""
+
+
 class Bench:
     """Where things are in this run."""
 
@@ -167,6 +192,7 @@ class Bench:
         self.work = pathlib.Path(work)
         self.fetch_peers = fetch_peers
         self.token = secrets.token_urlsafe(32)
+        self._certificate = None
 
     def program(self, name):
         return self.build / "tests" / f"bench_{name}"
@@ -176,6 +202,22 @@ class Bench:
         path.mkdir()
         return path
 
+    def certificate(self):
+        """The files of a certificate for 127.0.0.1 (ECDSA P-256), its key, and both in one."""
+        if self._certificate is None:
+            folder = self.folder("tls")
+            paths = [folder / name for name in ("certificate.pem", "key.pem", "both.pem")]
+            made = subprocess.run(
+                [find("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                 "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=bench",
+                 "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", paths[1], "-out", paths[0]],
+                stdin=subprocess.DEVNULL, capture_output=True)
+            if made.returncode != 0:
+                raise Failure("openssl cannot make a certificate")
+            paths[2].write_text(paths[0].read_text() + paths[1].read_text())
+            self._certificate = paths
+        return self._certificate
+
     def backend(self):
         return Process([self.program("backend"), "127.0.0.1:0"], LOAD_CORE,
                        self.folder("backend") / "log")
@@ -184,52 +226,74 @@ class Bench:
 class Running:
     """A proxy that accepts connections."""
 
-    def __init__(self, process, port):
+    def __init__(self, process, port, tls=False):
         self.process = process
         self.port = port
+        self.tls = tls
 
     @property
     def pid(self):
         return self.process.pid
 
 
-def relay_words(bench, folder, backend):
-    return [bench.program("relay"), "127.0.0.1:0", f"127.0.0.1:{backend}"], "relay"
+def relay_words(bench, folder, backend, tls):
+    words = [bench.program("relay"), "127.0.0.1:0", f"127.0.0.1:{backend}"]
+    return words + (bench.certificate()[:2] if tls else []), "relay"
 
 
-def nginx_words(bench, folder, backend):
+def nginx_words(bench, folder, backend, tls):
     port = free_port()
-    config = write(folder / "nginx.conf", NGINX.format(dir=folder, port=port, backend=backend))
+    listen = ""
+    if tls:
+        certificate, key, _ = bench.certificate()
+        listen = f" ssl; ssl_certificate {certificate}; ssl_certificate_key {key}"
+    config = write(folder / "nginx.conf", NGINX.format(
+        dir=folder, port=port, backend=backend, tls=listen))
     return [find("nginx"), "-e", "stderr", "-p", folder, "-c", config], port
 
 
-def haproxy_words(bench, folder, backend):
+def haproxy_words(bench, folder, backend, tls):
     port = free_port()
-    config = write(folder / "haproxy.cfg", HAPROXY.format(port=port, backend=backend))
+    bind = f" ssl crt {bench.certificate()[2]}" if tls else ""
+    config = write(folder / "haproxy.cfg", HAPROXY.format(port=port, backend=backend, tls=bind))
     return [find("haproxy"), "-q", "-f", config], port
 
 
-def envoy_words(bench, folder, backend):
+def envoy_words(bench, folder, backend, tls):
     port = free_port()
+    socket = ""
+    if tls:
+        certificate, key, _ = bench.certificate()
+        socket = ENVOY_TLS.format(certificate=certificate, key=key)
     config = write(folder / "envoy.yaml", ENVOY.format(
-        port=port, backend=backend, manager=ENVOY_MANAGER))
+        port=port, backend=backend, manager=ENVOY_MANAGER, tls=socket))
     return [envoy_binary(bench), "-c", config, "--concurrency", "1", "--disable-hot-restart",
             "--log-level", "warn"], port
 
 
-def sluice_words(bench, folder, backend, filters=""):
-    binary = sluice_binary(bench)
-    resources = write(folder / "bench.yaml", SLUICE.format(
-        backend=backend, filters=filters, sha256=hashlib.sha256(bench.token.encode()).hexdigest()))
-    words = [binary, "--static", resources, "--data-dir", folder / "data", "--workers", "1",
-             "--listen", "ws=127.0.0.1:0", "--admin", "127.0.0.1:0"]
-    if "--access-log" in help_of(binary):
-        words += ["--access-log", "off"]
-    return words, "ws"
+def sluice_resources(bench, backend, tls, filters=""):
+    text = SLUICE.format(backend=backend, filters=filters,
+                         sha256=hashlib.sha256(bench.token.encode()).hexdigest(),
+                         tls="  tls: {secret: bench}" if tls else "")
+    if tls:
+        certificate, key, _ = (indented(path.read_text()) for path in bench.certificate())
+        text += SLUICE_SECRET.format(certificate=certificate, key=key)
+    return text
 
 
-def sluice_bare_words(bench, folder, backend):
-    return sluice_words(bench, folder, backend, "  filters: [{name: passthrough}]")
+def indented(text):
+    return "\n".join("    " + line for line in text.splitlines())
+
+
+def sluice_words(bench, folder, backend, tls, filters=""):
+    resources = write(folder / "bench.yaml", sluice_resources(bench, backend, tls, filters))
+    return [sluice_binary(bench), "--static", resources, "--data-dir", folder / "data",
+            "--workers", "1", "--listen", "ws=127.0.0.1:0", "--admin", "127.0.0.1:0",
+            "--access-log", "off"], "ws"
+
+
+def sluice_bare_words(bench, folder, backend, tls):
+    return sluice_words(bench, folder, backend, tls, "  filters: [{name: passthrough}]")
 
 
 PEERS = {
@@ -243,13 +307,53 @@ PEERS = {
 
 
 @contextlib.contextmanager
-def started(bench, name, backend):
+def managed(bench):
+    """A proxy under a control plane, both new; gives the proxy when it is ready."""
+    control_binary = bench.build / "bin" / "sluice-control"
+    if not control_binary.exists():
+        raise Failure(f"{control_binary} has not been built")
+    folder = bench.folder("managed")
+    password = secrets.token_urlsafe(16)
+    data = folder / "control"
+    with Process([control_binary, "--data-dir", data, "--http", "127.0.0.1:0", "--grpc",
+                  "127.0.0.1:0"], LOAD_CORE, folder / "control.log",
+                 env={"SLUICE_ADMIN_PASSWORD": password}) as control:
+        door = control.listening("door")
+        token = call(door, data, "AuthService/Login", {"user": "admin", "password": password})
+        join = call(door, data, "ProxyService/CreateJoinToken", {"group": "default", "uses": 1},
+                    token["token"])
+        join_file = write(folder / "join-token", join["token"])
+        with Process([sluice_binary(bench), "--data-dir", folder / "data", "--workers", "1",
+                      "--control", f"127.0.0.1:{control.listening('grpc')}", "--node-id", "bench",
+                      "--join-token-file", join_file, "--listen", "ws=127.0.0.1:0", "--listen",
+                      "wss=127.0.0.1:0", "--admin", "127.0.0.1:0", "--access-log", "off"],
+                     PROXY_CORE, folder / "log") as proxy:
+            yield Running(proxy, proxy.listening("ws"))
+
+
+def call(port, data, method, request, token=""):
+    """One call of the control plane's admin services."""
+    context = ssl.create_default_context(cafile=data / "tls" / "ca.pem")
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    asked = urllib.request.Request(f"https://127.0.0.1:{port}/sluice.admin.v1.{method}",
+                                   json.dumps(request).encode(), headers)
+    try:
+        with urllib.request.urlopen(asked, context=context, timeout=20) as answer:
+            return json.load(answer)
+    except OSError as error:
+        raise Failure(f"{method}: {error}") from error
+
+
+@contextlib.contextmanager
+def started(bench, name, backend, tls=False):
     """Starts a proxy in front of the backend's port; a Failure when it is not there."""
     folder = bench.folder(name)
-    words, where = PEERS[name](bench, folder, backend)
+    words, where = PEERS[name](bench, folder, backend, tls)
     with Process(words, PROXY_CORE, folder / "log", stdout=subprocess.DEVNULL) as process:
         port = process.accepting(where) if isinstance(where, int) else process.listening(where)
-        yield Running(process, port)
+        yield Running(process, port, tls)
 
 
 def version_of(bench, name):
@@ -277,10 +381,6 @@ def output(words):
     result = subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
     return result.stdout if result.returncode == 0 else ""
-
-
-def help_of(binary):
-    return output([binary, "--help"])
 
 
 def find(name):

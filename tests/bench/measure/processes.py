@@ -36,12 +36,12 @@ def child_setup(core):
 class Process:
     """A program with its output in a file; ended by stop() or with the `with` statement."""
 
-    def __init__(self, words, core, log_path, stdin=subprocess.DEVNULL, stdout=None):
+    def __init__(self, words, core, log_path, stdin=subprocess.DEVNULL, stdout=None, env=None):
         self.log_path = pathlib.Path(log_path)
         with open(self.log_path, "wb") as log:
             self.popen = subprocess.Popen(
                 [str(word) for word in words], stdin=stdin, stdout=stdout or log, stderr=log,
-                preexec_fn=child_setup(core))
+                env={**os.environ, **(env or {})}, preexec_fn=child_setup(core))
 
     @property
     def pid(self):

@@ -13,12 +13,13 @@ def cell(result):
     if result is None:
         return "-"
     if result.kib:
-        text = f"{median(result.kib):.2f} KiB"
+        kib = median(result.kib)
+        text = f"{kib:.2f} KiB" if kib < 1024 else f"{kib / 1024:.1f} MiB"
     elif result.calls:
         text = f"{sum(value for key, value in result.calls.items() if key != 'failed'):.2f} calls"
-    elif result.cpu_us:
-        cpu = f"{median(result.cpu_us):.1f} us"
-        text = f"{median(result.ratios):.2f} ({cpu})" if result.ratios else cpu
+    elif result.cpu_us or result.p99_us:
+        value = f"{median(result.cpu_us or result.p99_us):.1f} us"
+        text = f"{median(result.ratios):.2f} ({value})" if result.ratios else value
     else:
         return "failed"
     return text + (" !" if result.errors else "")
@@ -67,18 +68,22 @@ def as_markdown(lines):
 def explain(settings):
     return (f"CPU per round trip: ratio to the bare relay of the same round, and microseconds; "
             f"medians of {settings.rounds} interleaved rounds of {settings.seconds:g} s. `idle`: "
-            f"memory (PSS) of one idle connection, of {settings.idle_connections}. `calls`: system "
-            f"calls per round trip. `!`: with errors.")
+            f"memory (PSS) of one idle connection, of {settings.idle_connections}; `process`: of a "
+            f"process that has served nothing. `p99`: of round trips, in place of CPU. `calls`: "
+            f"system calls per round trip. `!`: with errors.")
 
 
 def write_json(path, results):
     with open(path, "w") as out:
         for result in results:
             line = {"row": result.row, "proxy": result.proxy}
-            if result.row.startswith("idle"):
+            if result.row.startswith(("idle", "process")):
                 line["kib"] = rounded(median(result.kib))
             elif result.row == "calls":
                 line["calls"] = {key: rounded(value) for key, value in result.calls.items()}
+            elif result.row.startswith("p99"):
+                line["p99_us"] = rounded(median(result.p99_us))
+                line["ratio"] = rounded(median(result.ratios))
             else:
                 line["cpu_us"] = rounded(median(result.cpu_us))
                 line["ratio"] = rounded(median(result.ratios))

@@ -42,6 +42,7 @@ class Result:
     first_error: str = ""
     cpu_us: list = dataclasses.field(default_factory=list)
     ratios: list = dataclasses.field(default_factory=list)
+    p99_us: list = dataclasses.field(default_factory=list)
     kib: list = dataclasses.field(default_factory=list)
     calls: dict = dataclasses.field(default_factory=dict)
 
@@ -55,7 +56,8 @@ class Result:
 
 
 def target(bench, proxy):
-    return ["--port", proxy.port, "--path", peers.PATH, "--token", bench.token]
+    words = ["--port", proxy.port, "--path", peers.PATH, "--token", bench.token]
+    return words + (["--tls", "--ca", bench.certificate()[0]] if proxy.tls else [])
 
 
 def load(bench, proxy, mode, *words):
@@ -63,13 +65,13 @@ def load(bench, proxy, mode, *words):
                 bench.folder("load") / "log")
 
 
-def with_all(bench, names, results, stack):
+def with_all(bench, names, results, stack, tls=False):
     """Starts the backend and the proxies; those that do not come up and serve get an error."""
     backend = stack.enter_context(bench.backend()).listening("backend")
     running = {}
     for name in names:
         try:
-            proxy = stack.enter_context(peers.started(bench, name, backend))
+            proxy = stack.enter_context(peers.started(bench, name, backend, tls))
             try_out(bench, proxy)
             running[name] = proxy
         except Failure as failure:
@@ -86,19 +88,27 @@ def try_out(bench, proxy):
         raise Failure(f"does not serve: {report['first_error']}")
 
 
-def cpu_row(row, mode, connections, *words):
+def cpu_row(row, mode, connections, *words, tls=False):
     """CPU per round trip, from interleaved rounds."""
+    return timed_row(row, "cpu_us", mode, "--connections", connections, *words, tls=tls)
 
+
+def p99_row(row, rate, connections, *words):
+    """The 99th percentile of round trips at a fixed rate, from interleaved rounds."""
+    return timed_row(row, "p99_us", "rate", "--rate", rate, "--connections", connections, *words)
+
+
+def timed_row(row, field, mode, *words, tls=False):
     def measure(bench, settings, names):
         results = {name: Result(row, name) for name in names}
         with contextlib.ExitStack() as stack:
-            running = with_all(bench, names, results, stack)
+            running = with_all(bench, names, results, stack, tls)
             for _ in range(settings.rounds):
-                cost = {}
+                values = {}
                 for name, proxy in running.items():
-                    cost[name] = one_round(bench, settings, proxy, results[name],
-                                           mode, "--connections", connections, *words)
-                add_ratios(cost, results)
+                    report = one_round(bench, settings, proxy, results[name], mode, *words)
+                    values[name] = report.get(field)
+                add_ratios(values, results, field)
         return list(results.values())
 
     return measure
@@ -112,36 +122,40 @@ def one_round(bench, settings, proxy, result, mode, *words):
             report = client.report(OPEN_SECONDS_MAX + settings.warmup + settings.seconds)
     except Failure as failure:
         result.fail(failure)
-        return None
+        return {}
     result.add_errors(report)
     print(".", end="", flush=True, file=sys.stderr)
-    return report.get("cpu_us")
+    return report
 
 
-def add_ratios(cost, results):
-    yardstick = cost.get("relay")
-    for name, cpu in cost.items():
-        if cpu:
+def add_ratios(values, results, field):
+    yardstick = values.get("relay")
+    for name, value in values.items():
+        if value:
             results[name].rounds += 1
-            results[name].cpu_us.append(cpu)
+            getattr(results[name], field).append(value)
             if yardstick:
-                results[name].ratios.append(cpu / yardstick)
+                results[name].ratios.append(value / yardstick)
 
 
-def idle_row(bench, settings, names):
+def idle_row(row, tls=False):
     """Memory of one idle connection that has carried a message. A few connections are open before
     and after, so that what a process allocates once is not counted."""
-    results = {name: Result("idle", name) for name in names}
-    for _ in range(settings.idle_rounds):
-        for name in names:
-            with contextlib.ExitStack() as stack:
-                running = with_all(bench, [name], results, stack)
-                try:
-                    if name in running:
-                        measure_idle(bench, settings, running[name], results[name], stack)
-                except Failure as failure:
-                    results[name].fail(failure)
-    return list(results.values())
+
+    def measure(bench, settings, names):
+        results = {name: Result(row, name) for name in names}
+        for _ in range(settings.idle_rounds):
+            for name in names:
+                with contextlib.ExitStack() as stack:
+                    running = with_all(bench, [name], results, stack, tls)
+                    try:
+                        if name in running:
+                            measure_idle(bench, settings, running[name], results[name], stack)
+                    except Failure as failure:
+                        results[name].fail(failure)
+        return list(results.values())
+
+    return measure
 
 
 def measure_idle(bench, settings, proxy, result, stack):
@@ -168,6 +182,34 @@ def silence(client):
     client.event("open", OPEN_SECONDS_MAX)
     client.event("idle", OPEN_SECONDS_MAX)
     time.sleep(1)  # what a proxy frees after a moment is freed
+
+
+def process_row(bench, settings, names):
+    """Memory of a process that has served nothing yet; `process-managed`: under a control plane."""
+    results = []
+    for name in names:
+        result = Result("process", name)
+        results.append(result)
+        with contextlib.ExitStack() as stack:
+            backend = stack.enter_context(bench.backend()).listening("backend")
+            add_pss(result, stack, peers.started(bench, name, backend))
+    if "sluice" in names:
+        result = Result("process-managed", "sluice")
+        results.append(result)
+        with contextlib.ExitStack() as stack:
+            add_pss(result, stack, peers.managed(bench))
+    return results
+
+
+def add_pss(result, stack, starting):
+    try:
+        proxy = stack.enter_context(starting)
+        time.sleep(2)  # what starts after the ports has started
+        result.kib.append(pss_kib(proxy.pid))
+        result.rounds += 1
+        print(".", end="", flush=True, file=sys.stderr)
+    except Failure as failure:
+        result.fail(failure)
 
 
 def calls_row(bench, settings, names):
@@ -217,14 +259,22 @@ ROWS = {
     "ws-128-64": cpu_row("ws-128-64", "echo", 64, "--bytes", 128),
     "ws-128-1000": cpu_row("ws-128-1000", "echo", 1000, "--bytes", 128),
     "ws-16k-64": cpu_row("ws-16k-64", "echo", 64, "--bytes", 16384),
+    "ws-256k-64": cpu_row("ws-256k-64", "echo", 64, "--bytes", 262144),
+    "ws-1m-64": cpu_row("ws-1m-64", "echo", 64, "--bytes", 1048576),
+    "ws-128-64-depth8": cpu_row("ws-128-64-depth8", "echo", 64, "--bytes", 128, "--depth", 8),
+    "wss-128-64": cpu_row("wss-128-64", "echo", 64, "--bytes", 128, tls=True),
+    "wss-16k-64": cpu_row("wss-16k-64", "echo", 64, "--bytes", 16384, tls=True),
     "handshake": cpu_row("handshake", "handshake", 16),
-    "idle": idle_row,
+    "handshake-tls": cpu_row("handshake-tls", "handshake", 16, tls=True),
+    "p99-10k": p99_row("p99-10k", 10000, 64, "--bytes", 128),
+    "idle": idle_row("idle"),
+    "idle-tls": idle_row("idle-tls", tls=True),
+    "process": process_row,
     "calls": calls_row,
 }
 
 # Named in the interfaces, measured when what they need has been built.
-LATER = ["ws-256k-64", "ws-1m-64", "ws-128-64-depth8", "wss-128-64", "wss-16k-64", "handshake-tls",
-         "http-1k", "http-1k-log", "p99-10k", "idle-tls", "process"]
+LATER = ["http-1k", "http-1k-log"]
 
 
 def median(values):
