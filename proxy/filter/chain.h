@@ -44,6 +44,9 @@ class FilterInstances {
     return unit.direction == Direction::kUp ? data_up(exchange, unit) : data_down(exchange, unit);
   }
   bool has_data_hooks() const { return !data_.empty(); }
+  // The filter to ask in place of this when there is just one with a data hook; else null. Valid
+  // until adopt().
+  Filter* only_data_filter() const { return data_.size() == 1 ? data_.front() : nullptr; }
   // Sets exchange.recheck_at to max first. The caller has emptied exchange.subjects: each filter
   // names anew what it depends on.
   Verdict recheck(Exchange& exchange);

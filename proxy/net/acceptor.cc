@@ -124,7 +124,7 @@ void Acceptor::Impl::on_ready(std::uint32_t) {
       return;
     }
     std::unique_ptr<TcpSide> side =
-        TcpSide::create(loop, accepted, to_peer_address(address), /*connecting=*/false);
+        TcpSide::create(loop, accepted, address, /*connecting=*/false);
     if (side == nullptr) {
       ++refused;
       continue;

@@ -55,7 +55,7 @@ absl::StatusOr<std::unique_ptr<Side>> begin(Loop& loop, const std::string& ip, s
     return connect_error(where, connect_reason(error));
   }
   std::unique_ptr<TcpSide> side =
-      TcpSide::create(loop, fd, PeerAddress{ip, port}, /*connecting=*/true);
+      TcpSide::create(loop, fd, address, /*connecting=*/true);
   if (side == nullptr) {
     return connect_error(where, connect_reason(errno));
   }

@@ -13,6 +13,7 @@
 #include "proxy/base/clock.h"
 #include "proxy/base/owner.h"
 #include "proxy/base/rng.h"
+#include "proxy/base/slab.h"
 #include "proxy/base/task.h"
 #include "proxy/base/timer_wheel.h"
 #include "proxy/net/poller.h"
@@ -65,6 +66,9 @@ class Loop {
   // What TLS is about to send.
   std::vector<std::uint8_t>& cipher_buffer() { return cipher_; }
 
+  // Where the loop's TCP sides lie.
+  Slab& tcp_sides() { return tcp_sides_; }
+
  private:
   void run_posted();
   nanoseconds wait_time(nanoseconds wait_max);
@@ -74,6 +78,7 @@ class Loop {
   Clock clock_;
   TimerWheel timers_;
   Rng rng_;
+  Slab tcp_sides_;
   std::vector<std::uint8_t> read_;
   std::vector<std::uint8_t> clear_;
   std::vector<std::uint8_t> cipher_;

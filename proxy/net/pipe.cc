@@ -24,8 +24,8 @@ class PipeSide final : public Side, private PollHandler {
   }
   void end() override;
   bool plain() const override { return true; }
-  const PeerAddress& peer() const override { return nobody_; }
-  const PeerAddress& local() const override { return nobody_; }
+  PeerAddress peer() const override { return {}; }
+  PeerAddress local() const override { return {}; }
 
  private:
   void on_ready(std::uint32_t events) override;
@@ -46,7 +46,6 @@ class PipeSide final : public Side, private PollHandler {
   bool end_told_ = false;
   bool error_told_ = false;
   absl::Status error_;  // behind the inbox, too
-  PeerAddress nobody_;
 };
 
 PipeSide::~PipeSide() {

@@ -70,8 +70,8 @@ class Side {
   // True for TCP without TLS (whether splice may be used, X-Forwarded-Proto).
   virtual bool plain() const = 0;
 
-  virtual const PeerAddress& peer() const = 0;
-  virtual const PeerAddress& local() const = 0;
+  virtual PeerAddress peer() const = 0;
+  virtual PeerAddress local() const = 0;
 };
 
 }  // namespace sluice::net

@@ -1,10 +1,12 @@
 #include "proxy/net/tcp_side.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "proxy/base/limits.h"
 
@@ -17,13 +19,26 @@ bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 }  // namespace
 
-std::unique_ptr<TcpSide> TcpSide::create(Loop& loop, int fd, PeerAddress peer, bool connecting) {
-  std::unique_ptr<TcpSide> side(new TcpSide(loop, fd, std::move(peer)));
-  side->blocked_ = connecting;
+std::unique_ptr<TcpSide> TcpSide::create(Loop& loop, int fd, const sockaddr_storage& peer,
+                                         bool connecting) {
+  std::unique_ptr<TcpSide> side(new (loop.tcp_sides().take()) TcpSide(loop, fd, peer, connecting));
   if (!loop.poller().add(fd, *side)) {
     return nullptr;
   }
   return side;
+}
+
+TcpSide::TcpSide(Loop& loop, int fd, const sockaddr_storage& peer, bool connecting)
+    : loop_(loop), fd_(fd), blocked_(connecting) {
+  static_assert(sizeof(TcpSide) <= Slab::kCellBytes);
+  if (peer.ss_family == AF_INET) {
+    sockaddr_in v4;
+    std::memcpy(&v4, &peer, sizeof(v4));
+    peer_ip_ = v4.sin_addr.s_addr;
+    peer_port_ = v4.sin_port;
+  } else {
+    rare().peer = peer;
+  }
 }
 
 TcpSide::~TcpSide() {
@@ -36,13 +51,26 @@ TcpSide::~TcpSide() {
   errno = error;
 }
 
+void TcpSide::operator delete(TcpSide* side, std::destroying_delete_t) {
+  Slab& slab = side->loop_.tcp_sides();
+  side->~TcpSide();
+  slab.give(side);
+}
+
+TcpSide::Rare& TcpSide::rare() {
+  if (rare_ == nullptr) {
+    rare_ = std::make_unique<Rare>();
+  }
+  return *rare_;
+}
+
 void TcpSide::set_user(SideUser* user) {
   user_ = user;
   if (user == nullptr) {
     paused_ = true;
     return;
   }
-  if (ended_ || !error_.ok()) {
+  if (ended_ || failed_) {
     end_told_ = false;
     error_told_ = false;
     again();
@@ -65,7 +93,7 @@ void TcpSide::resume() {
 
 std::size_t TcpSide::write(ByteView bytes) {
   SLUICE_DCHECK(!end_sent_);
-  if (!error_.ok() || bytes.empty()) {
+  if (failed_ || bytes.empty()) {
     return bytes.size();
   }
   ssize_t sent;
@@ -95,20 +123,32 @@ void TcpSide::end() {
   }
 }
 
-const PeerAddress& TcpSide::local() const {
-  if (local_.ip.empty()) {
-    sockaddr_storage address{};
-    socklen_t size = sizeof(address);
-    if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) == 0) {
-      local_ = to_peer_address(address);
-    }
+PeerAddress TcpSide::peer() const {
+  if (rare_ != nullptr && rare_->peer.ss_family != AF_UNSPEC) {
+    return to_peer_address(rare_->peer);
   }
-  return local_;
+  sockaddr_in v4{};
+  v4.sin_family = AF_INET;
+  v4.sin_addr.s_addr = peer_ip_;
+  v4.sin_port = peer_port_;
+  sockaddr_storage address{};
+  std::memcpy(&address, &v4, sizeof(v4));
+  return to_peer_address(address);
+}
+
+PeerAddress TcpSide::local() const {
+  sockaddr_storage address{};
+  socklen_t size = sizeof(address);
+  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return {};
+  }
+  return to_peer_address(address);
 }
 
 void TcpSide::fail(int error, const char* what) {
-  if (error_.ok()) {
-    error_ = unavailable(fmt::format("{} while {}", errno_text(error), what));
+  if (!failed_) {
+    failed_ = true;
+    rare().error = unavailable(fmt::format("{} while {}", errno_text(error), what));
   }
 }
 
@@ -189,7 +229,7 @@ bool TcpSide::read(bool& gone) {
       return false;
     }
   }
-  return error_.ok() || error_told_ || user_ == nullptr || readable_ || tell_error(gone);
+  return !failed_ || error_told_ || user_ == nullptr || readable_ || tell_error(gone);
 }
 
 // A paused side whose last edge has come hears of the end all the same, if no byte is before it.
@@ -208,7 +248,7 @@ bool TcpSide::look_while_paused(bool& gone) {
   if (ended_ && !end_told_ && !tell_end(gone)) {
     return false;
   }
-  return error_.ok() || error_told_ || user_ == nullptr || tell_error(gone);
+  return !failed_ || error_told_ || user_ == nullptr || tell_error(gone);
 }
 
 // recv has returned 0. After a FIN it does so for a reset, too.
@@ -221,7 +261,7 @@ void TcpSide::reach_end() {
       fail(error, "receiving");
     }
   }
-  ended_ = ended_ || error_.ok();
+  ended_ = ended_ || !failed_;
 }
 
 bool TcpSide::tell_end(bool& gone) {
@@ -232,7 +272,7 @@ bool TcpSide::tell_end(bool& gone) {
 
 bool TcpSide::tell_error(bool& gone) {
   error_told_ = true;
-  user_->on_error(*this, error_);
+  user_->on_error(*this, rare_->error);
   return !gone;
 }
 

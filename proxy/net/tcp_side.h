@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <memory>
+#include <new>
 
 #include "proxy/net/loop.h"
 #include "proxy/net/side.h"
@@ -15,8 +16,11 @@ class TcpSide final : public Side, private PollHandler {
   // Owns `fd` (a non-blocking TCP socket) from here on and registers it. `connecting`: connect() is
   // under way; on_writable tells that it succeeded, on_error that it did not. Null if epoll refused
   // (errno stands, `fd` is closed).
-  static std::unique_ptr<TcpSide> create(Loop& loop, int fd, PeerAddress peer, bool connecting);
+  static std::unique_ptr<TcpSide> create(Loop& loop, int fd, const sockaddr_storage& peer,
+                                         bool connecting);
   ~TcpSide() override;
+  // They lie in the loop's slab, a cache line each.
+  static void operator delete(TcpSide* side, std::destroying_delete_t);
 
   void set_user(SideUser* user) override;
   std::size_t write(ByteView bytes) override;
@@ -24,11 +28,19 @@ class TcpSide final : public Side, private PollHandler {
   void resume() override;
   void end() override;
   bool plain() const override { return true; }
-  const PeerAddress& peer() const override { return peer_; }
-  const PeerAddress& local() const override;
+  PeerAddress peer() const override;
+  PeerAddress local() const override;
 
  private:
-  TcpSide(Loop& loop, int fd, PeerAddress peer) : loop_(loop), fd_(fd), peer_(std::move(peer)) {}
+  // What few sides have.
+  struct Rare {
+    absl::Status error;
+    sockaddr_storage peer{};
+  };
+
+  TcpSide(Loop& loop, int fd, const sockaddr_storage& peer, bool connecting);
+  static void* operator new(std::size_t, void* cell) { return cell; }
+  Rare& rare();
   void on_ready(std::uint32_t events) override;
   void again();
   void fail(int error, const char* what);
@@ -38,24 +50,24 @@ class TcpSide final : public Side, private PollHandler {
   bool tell_error(bool& gone);
   void reach_end();
 
-  // What a message touches comes first.
   Loop& loop_;
-  int fd_;
-  bool paused_ = true;
-  bool readable_ = false;   // the kernel may have bytes, an end or an error
-  bool last_edge_ = false;  // no further edge tells of the end: read on to it
-  bool error_edge_ = false;
-  bool queued_ = false;   // on the poller's ready list
-  bool blocked_ = false;  // a write took less than all
-  bool ended_ = false;    // the peer's direction
-  bool end_told_ = false;
-  bool error_told_ = false;
   SideUser* user_ = nullptr;
   bool* gone_ = nullptr;  // set while a callback runs, to hear of this object's end
-  absl::Status error_;
-  bool end_sent_ = false;
-  PeerAddress peer_;
-  mutable PeerAddress local_;
+  std::unique_ptr<Rare> rare_;
+  int fd_;
+  std::uint32_t peer_ip_ = 0;    // an IPv4 address, as the kernel gives it; others are in rare_
+  std::uint16_t peer_port_ = 0;  // likewise
+  bool paused_ : 1 = true;
+  bool readable_ : 1 = false;   // the kernel may have bytes, an end or an error
+  bool last_edge_ : 1 = false;  // no further edge tells of the end: read on to it
+  bool error_edge_ : 1 = false;
+  bool queued_ : 1 = false;   // on the poller's ready list
+  bool blocked_ : 1 = false;  // a write took less than all
+  bool ended_ : 1 = false;    // the peer's direction
+  bool end_told_ : 1 = false;
+  bool failed_ : 1 = false;  // rare_ says how
+  bool error_told_ : 1 = false;
+  bool end_sent_ : 1 = false;
 };
 
 // The textual form; IPv4 addresses in IPv6 ones come out as IPv4.

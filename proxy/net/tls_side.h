@@ -33,8 +33,8 @@ class TlsSide final : public Side, private SideUser, private PollHandler {
   void resume() override;
   void end() override;
   bool plain() const override { return false; }
-  const PeerAddress& peer() const override { return plain_->peer(); }
-  const PeerAddress& local() const override { return plain_->local(); }
+  PeerAddress peer() const override { return plain_->peer(); }
+  PeerAddress local() const override { return plain_->local(); }
 
   SSL* ssl() const { return ssl_; }
 

@@ -24,19 +24,7 @@ void Lane::Run::append(std::uint8_t* bytes, std::size_t count) {
   end += count;
 }
 
-Lane::Lane(Relay& relay, Direction direction, websocket::MessageTracker tracker)
-    : relay_(relay),
-      tracker_(tracker),
-      direction_(direction),
-      hold_timer_([](void* self) { static_cast<Lane*>(self)->release_hold(); }, this) {}
-
 Lane::~Lane() = default;
-
-void Lane::attach(net::Side& from, net::Side& to, Lane& other) {
-  from_ = &from;
-  to_ = &to;
-  other_ = &other;
-}
 
 void Lane::start(std::string rest) {
   if (!rest.empty()) {
@@ -47,6 +35,9 @@ void Lane::start(std::string rest) {
 
 void Lane::on_bytes(net::Side& /*side*/, MutableBytes bytes) {
   heard_ = true;
+  // What the message will need, fetched together and not one behind the other.
+  __builtin_prefetch(to_);
+  relay_.prefetch();
   if (!input_open()) {
     return;
   }
@@ -85,7 +76,7 @@ void Lane::on_error(net::Side& /*side*/, absl::Status /*status*/) {
 }
 
 // The side that this lane reads is the one that the other lane writes.
-void Lane::on_writable(net::Side& /*side*/) { other_->write_backlog(); }
+void Lane::on_writable(net::Side& /*side*/) { relay_.other(*this).write_backlog(); }
 
 void Lane::insert_control(std::string frame) {
   if (muted_ || output_dead_) {
@@ -137,21 +128,22 @@ void Lane::give_up_input() {
   if (backlog_ != nullptr) {
     backlog_->held.clear();
     backlog_->partial.clear();
+    backlog_->hold.cancel();
   }
-  hold_timer_.cancel();
   held_ = false;
+  drop_empty_backlog();
   resume_if_free();
 }
 
 Lane::Backlog& Lane::backlog() {
   if (backlog_ == nullptr) {
-    backlog_ = std::make_unique<Backlog>();
+    backlog_ = std::make_unique<Backlog>(*this);
   }
   return *backlog_;
 }
 
 void Lane::drop_empty_backlog() {
-  if (backlog_ != nullptr && !scanning_ && backlog_->partial.empty() && backlog_->held.empty() &&
+  if (backlog_ != nullptr && !scanning_ && !held_ && backlog_->partial.empty() && backlog_->held.empty() &&
       backlog_->out.empty() && !backlog_->waiting()) {
     backlog_.reset();
   }
@@ -161,38 +153,38 @@ void Lane::scan(MutableBytes bytes) {
   scanning_ = true;
   std::uint8_t* p = bytes.data();
   std::uint8_t* const end = p + bytes.size();
-  Run run;
+  Scan scan;
   while (p < end) {
     if (frame_left_ == 0) {
       if (backlog_ != nullptr && backlog_->waiting()) {
-        insert_waiting(&run);
+        insert_waiting(&scan.run);
       }
-      if (scan_head(p, end, run) == Step::kStop) {
+      if (scan_head(p, end, scan) == Step::kStop) {
         break;
       }
       continue;
     }
     const auto count = std::min<std::uint64_t>(frame_left_, static_cast<std::uint64_t>(end - p));
     if (!skip_) {
-      run.append(p, count);
-      bytes_ += data_frame_ ? count : 0;
+      scan.run.append(p, count);
+      scan.bytes += data_frame_ ? count : 0;
     }
     p += count;
     frame_left_ -= count;
   }
   if (frame_left_ == 0 && backlog_ != nullptr && backlog_->waiting()) {
-    insert_waiting(&run);
+    insert_waiting(&scan.run);
   }
-  flush(run);
+  flush(scan.run);
   scanning_ = false;
-  count_scanned();
+  count(scan);
   drop_empty_backlog();
   if (close_seen_ || broken_) {
     relay_.maybe_finish();
   }
 }
 
-Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run) {
+Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Scan& scan) {
   FrameHead head;
   const FrameParse parsed = parse_frame_head({p, end}, head);
   if (parsed == FrameParse::kNeedMore) {
@@ -216,7 +208,7 @@ Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run) {
     }
     go_on = control_frame(head, p + head.head_bytes);
   } else {
-    go_on = data_frame(head, step);
+    go_on = data_frame(head, step, scan);
     if (held_) {  // asked again, from this head on, when the hold ends
       tracker_ = before;
       backlog().held.assign(p, end);
@@ -231,7 +223,7 @@ Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run) {
   }
   const std::size_t head_bytes = head.head_bytes;
   if (!skip_) {
-    run.append(p, head_bytes + (close_seen_ ? head.payload_bytes : 0));
+    scan.run.append(p, head_bytes + (close_seen_ ? head.payload_bytes : 0));
   }
   p += head_bytes;
   frame_left_ = close_seen_ ? 0 : head.payload_bytes;
@@ -242,11 +234,7 @@ Lane::Step Lane::scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run) {
 Lane::Step Lane::control_frame(const FrameHead& head, const std::uint8_t* payload) {
   skip_ = false;
   data_frame_ = false;
-  const std::int64_t second =
-      duration_cast<seconds>(relay_.loop().clock().now().time_since_epoch()).count();
-  control_frames_ = second == control_second_ ? control_frames_ + 1 : 1;
-  control_second_ = second;
-  if (control_frames_ > limits::kControlFramesPerSecondMax && !relay_.closing()) {
+  if (relay_.control_flood(direction_) && !relay_.closing()) {
     relay_.close(filter::CloseCause::kControlFlood);
     skip_ = true;
     return Step::kGoOn;
@@ -273,7 +261,7 @@ Lane::Step Lane::control_frame(const FrameHead& head, const std::uint8_t* payloa
   return Step::kStop;
 }
 
-Lane::Step Lane::data_frame(const FrameHead& head, const websocket::FrameStep& step) {
+Lane::Step Lane::data_frame(const FrameHead& head, const websocket::FrameStep& step, Scan& scan) {
   data_frame_ = true;
   if (muted_ || output_dead_) {  // it reaches nobody, so it is not charged either
     skip_ = true;
@@ -293,16 +281,16 @@ Lane::Step Lane::data_frame(const FrameHead& head, const websocket::FrameStep& s
     return Step::kGoOn;
   }
   skip_ = false;
-  if (relay_.filters().has_data_hooks()) {
+  if (relay_.has_data_hooks()) {
     const filter::DataUnit unit{direction_, step.opcode, step.begins_message, step.ends_message,
                                 head.payload_bytes};
-    const filter::Verdict verdict = relay_.filters().data(relay_.exchange(), unit);
+    const filter::Verdict verdict = relay_.ask(unit);
     if (!verdict.passes() &&
         (step.begins_message || verdict.kind() == filter::Verdict::Kind::kClose)) {
       return apply(verdict);
     }
   }
-  messages_ += step.begins_message ? 1 : 0;
+  scan.messages += step.begins_message ? 1 : 0;
   return Step::kGoOn;
 }
 
@@ -388,7 +376,7 @@ void Lane::emit(ByteView bytes) {
   out.insert(out.end(), bytes.begin() + static_cast<std::ptrdiff_t>(taken), bytes.end());
   if (!blocked_) {
     blocked_ = true;
-    from_->pause();
+    relay_.input(*this).pause();
   }
 }
 
@@ -411,17 +399,13 @@ void Lane::write_backlog() {
 
 void Lane::hold_until(Mono until) {
   held_ = true;
-  from_->pause();
-  relay_.loop().timers().arm(hold_timer_, until);
+  relay_.input(*this).pause();
+  relay_.loop().timers().arm(backlog().hold, until);
 }
 
 void Lane::release_hold() {
   held_ = false;
-  hold_timer_.cancel();
-  if (backlog_ == nullptr) {
-    resume_if_free();
-    return;
-  }
+  backlog_->hold.cancel();
   std::vector<std::uint8_t> bytes = std::move(backlog_->held);
   backlog_->held.clear();
   if (!bytes.empty() && input_open()) {
@@ -436,25 +420,21 @@ void Lane::ask_again() {
   }
 }
 
-void Lane::count_scanned() {
-  telemetry::Account* account = relay_.exchange().account;
-  if (account == nullptr || (messages_ == 0 && bytes_ == 0)) {
-    messages_ = 0;
-    bytes_ = 0;
+void Lane::count(const Scan& scan) {
+  telemetry::Account* account = relay_.account();
+  if (account == nullptr || (scan.messages == 0 && scan.bytes == 0)) {
     return;
   }
   using telemetry::Account;
   const bool up = direction_ == Direction::kUp;
-  Account::add(up ? account->messages_up : account->messages_down, messages_);
-  Account::add(up ? account->bytes_up : account->bytes_down, bytes_);
+  Account::add(up ? account->messages_up : account->messages_down, scan.messages);
+  Account::add(up ? account->bytes_up : account->bytes_down, scan.bytes);
   account->last_data_ms.store(to_ms(relay_.loop().clock().wall()), std::memory_order_relaxed);
-  messages_ = 0;
-  bytes_ = 0;
 }
 
 void Lane::resume_if_free() {
   if (!stopped()) {
-    from_->resume();
+    relay_.input(*this).resume();
   }
 }
 

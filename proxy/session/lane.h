@@ -18,14 +18,16 @@ namespace sluice::session {
 
 class Relay;
 
-// Loop thread only; owned by its Relay. The members that a message touches come first.
-class Lane final : public net::SideUser {
+// Loop thread only; part of its Relay. One cache line, since every message touches it: what few
+// connections need lies in the Backlog or the Relay.
+class alignas(64) Lane final : public net::SideUser {
  public:
-  Lane(Relay& relay, filter::Direction direction, websocket::MessageTracker tracker);
+  Lane(Relay& relay, filter::Direction direction, websocket::MessageTracker tracker)
+      : relay_(relay), tracker_(tracker), direction_(direction) {}
   ~Lane() override;
 
-  // `from` is read, `to` is written. Both outlive the lane.
-  void attach(net::Side& from, net::Side& to, Lane& other);
+  // The side that is written; it outlives the lane.
+  void attach(net::Side& to) { to_ = &to; }
   // Scans what was read before the relay began, then starts reading.
   void start(std::string rest);
 
@@ -79,13 +81,22 @@ class Lane final : public net::SideUser {
   };
   // What most connections never need: bytes that cannot be used yet.
   struct Backlog {
+    explicit Backlog(Lane& lane)
+        : hold([](void* self) { static_cast<Lane*>(self)->release_hold(); }, &lane) {}
     std::vector<std::uint8_t> partial;  // a frame head, or control frame, not complete yet
     std::vector<std::uint8_t> held;     // not scanned: a filter said hold
     std::vector<std::uint8_t> out;      // scanned, not taken by `to` yet
     std::string control;                // frames to put in at the next frame boundary
     std::string message;                // at the next message boundary
     std::string close;                  // at the next frame boundary, and then nothing more
+    Timer hold;
     bool waiting() const { return !control.empty() || !message.empty() || !close.empty(); }
+  };
+  // What one scan has found so far.
+  struct Scan {
+    Run run;  // not written yet
+    std::uint64_t bytes = 0;
+    std::uint32_t messages = 0;  // passed
   };
   enum class Step : std::uint8_t { kGoOn, kStop };
 
@@ -93,9 +104,9 @@ class Lane final : public net::SideUser {
   void drop_empty_backlog();
   void scan(MutableBytes bytes);
   void scan_joined(MutableBytes bytes);
-  Step scan_head(std::uint8_t*& p, std::uint8_t* end, Run& run);
+  Step scan_head(std::uint8_t*& p, std::uint8_t* end, Scan& scan);
   Step control_frame(const websocket::FrameHead& head, const std::uint8_t* payload);
-  Step data_frame(const websocket::FrameHead& head, const websocket::FrameStep& step);
+  Step data_frame(const websocket::FrameHead& head, const websocket::FrameStep& step, Scan& scan);
   Step apply(const filter::Verdict& verdict);
   void keep_partial(const std::uint8_t* p, const std::uint8_t* end);
   void insert_waiting(Run* run);
@@ -104,34 +115,28 @@ class Lane final : public net::SideUser {
   void write_backlog();
   void hold_until(Mono until);
   void release_hold();
-  void count_scanned();
+  void count(const Scan& scan);
   void resume_if_free();
 
   Relay& relay_;
-  net::Side* from_ = nullptr;
   net::Side* to_ = nullptr;
-  Lane* other_ = nullptr;
   std::unique_ptr<Backlog> backlog_;
   std::uint64_t frame_left_ = 0;  // payload bytes of the frame under way that are still to come
-  std::uint32_t messages_ = 0;    // passed in this scan
-  std::uint64_t bytes_ = 0;
   websocket::MessageTracker tracker_;
   filter::Direction direction_;
-  bool data_frame_ = false;    // the frame under way is data
-  bool skip_ = false;          // the frame under way is not passed on
-  bool drop_message_ = false;  // the message under way is not passed on
-  bool muted_ = false;         // our close frame went out: nothing more is passed on
-  bool close_seen_ = false;
-  bool ended_ = false;
-  bool broken_ = false;
-  bool blocked_ = false;
-  bool held_ = false;
-  bool heard_ = false;
-  bool scanning_ = false;
-  bool output_dead_ = false;
-  std::uint16_t control_frames_ = 0;  // in the second below
-  std::int64_t control_second_ = 0;
-  Timer hold_timer_;
+  bool data_frame_ : 1 = false;    // the frame under way is data
+  bool skip_ : 1 = false;          // the frame under way is not passed on
+  bool drop_message_ : 1 = false;  // the message under way is not passed on
+  bool muted_ : 1 = false;         // our close frame went out: nothing more is passed on
+  bool close_seen_ : 1 = false;
+  bool ended_ : 1 = false;
+  bool broken_ : 1 = false;
+  bool blocked_ : 1 = false;
+  bool held_ : 1 = false;
+  bool heard_ : 1 = false;
+  bool scanning_ : 1 = false;
+  bool output_dead_ : 1 = false;
 };
+static_assert(sizeof(Lane) == 64);
 
 }  // namespace sluice::session

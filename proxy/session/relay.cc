@@ -37,28 +37,33 @@ std::uint16_t code_for_backend(std::uint16_t code) {
 
 Relay::Relay(net::Loop& loop, Parts parts, std::function<void()> over)
     : loop_(loop),
-      parts_(std::move(parts)),
-      over_(std::move(over)),
-      up_(*this, Direction::kUp, MessageTracker(From::kClient, parts_.deflate)),
-      down_(*this, Direction::kDown, MessageTracker(From::kServer, parts_.deflate)),
+      exchange_(parts.exchange),
+      filters_(parts.filters),
+      account_(exchange_->account),
       last_data_(loop.clock().now()),
+      up_(*this, Direction::kUp, MessageTracker(From::kClient, parts.deflate)),
+      down_(*this, Direction::kDown, MessageTracker(From::kServer, parts.deflate)),
+      client_(std::move(parts.client)),
+      backend_(std::move(parts.backend)),
+      over_(std::move(over)),
       begin_(loop.clock().now()),
       last_notice_(loop.clock().now() - limits::kNoticeInterval),
       ping_payload_("sluice-" + random_text(loop.rng(), 8)),
       tick_timer_([](void* self) { static_cast<Relay*>(self)->tick(); }, this) {
-  up_.attach(*parts_.client, *parts_.backend, down_);
-  down_.attach(*parts_.backend, *parts_.client, up_);
+  up_.attach(*backend_);
+  down_.attach(*client_);
   adopt_limits();
+  adopt_filters();
 }
 
 Relay::~Relay() {
-  parts_.client->set_user(nullptr);
-  parts_.backend->set_user(nullptr);
+  client_->set_user(nullptr);
+  backend_->set_user(nullptr);
 }
 
 void Relay::start(std::string from_client, std::string from_backend) {
-  parts_.client->set_user(&up_);
-  parts_.backend->set_user(&down_);
+  client_->set_user(&up_);
+  backend_->set_user(&down_);
   arm_tick();
   up_.start(std::move(from_client));
   down_.start(std::move(from_backend));
@@ -74,6 +79,20 @@ void Relay::adopt_limits() {
     due_.ping =
         ping_interval_ > nanoseconds::zero() ? loop_.clock().now() + ping_interval_ : kNever;
   }
+}
+
+void Relay::adopt_filters() {
+  has_data_hooks_ = filters_->has_data_hooks();
+  only_filter_ = filters_->only_data_filter();
+}
+
+bool Relay::control_flood(Direction direction) {
+  ControlRate& rate = control_rates_[static_cast<std::size_t>(direction)];
+  const std::int64_t second =
+      duration_cast<seconds>(loop_.clock().now().time_since_epoch()).count();
+  rate.frames = second == rate.second ? rate.frames + 1 : 1;
+  rate.second = second;
+  return rate.frames > limits::kControlFramesPerSecondMax;
 }
 
 void Relay::close(CloseCause cause, std::string reason) {
@@ -166,7 +185,8 @@ void Relay::recheck() {
     return;
   }
   adopt_limits();
-  const filter::Verdict verdict = filters().recheck(exchange());
+  adopt_filters();
+  const filter::Verdict verdict = filters_->recheck(exchange());
   if (verdict.kind() == filter::Verdict::Kind::kClose) {
     close(verdict.detail()->cause, verdict.detail()->text);
     return;
@@ -180,7 +200,7 @@ void Relay::recheck() {
 // Wall time of the recheck as monotonic time. Wall time may run up to a tenth faster, so the timer
 // fires that much earlier and it is looked at again.
 Mono Relay::recheck_time() const {
-  const Wall at = parts_.exchange->recheck_at;
+  const Wall at = exchange_->recheck_at;
   if (at == Wall::max()) {
     return kNever;
   }
@@ -265,8 +285,8 @@ void Relay::finish() {
   tick_timer_.cancel();
   up_.stop();  // a hold may end in this very turn
   down_.stop();
-  parts_.client->end();
-  parts_.backend->end();
+  client_->end();
+  backend_->end();
   over_();
 }
 

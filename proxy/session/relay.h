@@ -2,6 +2,7 @@
 // closes. Plain code that the loop calls; no coroutine sleeps meanwhile.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <string>
@@ -15,7 +16,8 @@
 
 namespace sluice::session {
 
-// Loop thread only.
+// Loop thread only. What a message touches are the first three cache lines: the relay's own and one
+// for each lane.
 class Relay {
  public:
   struct Parts {
@@ -43,8 +45,22 @@ class Relay {
 
   // ---- for the lanes
   net::Loop& loop() { return loop_; }
-  filter::Exchange& exchange() { return *parts_.exchange; }
-  filter::FilterInstances& filters() { return *parts_.filters; }
+  filter::Exchange& exchange() { return *exchange_; }
+  telemetry::Account* account() { return account_; }
+  bool has_data_hooks() const { return has_data_hooks_; }
+  filter::Verdict ask(const filter::DataUnit& unit) {
+    return only_filter_ != nullptr ? only_filter_->data(*exchange_, unit)
+                                   : filters_->data(*exchange_, unit);
+  }
+  void prefetch() const {
+    constexpr int kToWrite = 1;
+    __builtin_prefetch(account_, kToWrite);
+    __builtin_prefetch(only_filter_, kToWrite);
+  }
+  Lane& other(const Lane& lane) { return &lane == &up_ ? down_ : up_; }
+  net::Side& input(const Lane& lane) { return &lane == &up_ ? *client_ : *backend_; }
+  // Counts a control frame from `direction`; true: there were too many in this second.
+  bool control_flood(filter::Direction direction);
   const std::string& ping_payload() const { return ping_payload_; }
   std::uint64_t message_bytes_max() const { return message_bytes_max_; }
   bool closing() const { return closing_; }
@@ -67,6 +83,7 @@ class Relay {
   void begin_close(telemetry::CloseSide side, std::uint16_t code, std::string_view reason);
   void close_towards_backend(std::uint16_t code, std::string_view reason);
   void adopt_limits();
+  void adopt_filters();
   void tick();
   void ping_both();
   bool ping_one(Lane& input, Lane& output, bool masked);
@@ -75,26 +92,39 @@ class Relay {
   void finish();
   std::array<std::uint8_t, 4> mask();
 
+  // Control frames of one direction.
+  struct ControlRate {
+    std::int64_t second = 0;
+    std::uint32_t frames = 0;  // in it
+  };
+
   net::Loop& loop_;
-  Parts parts_;
-  std::function<void()> over_;
-  Lane up_;
-  Lane down_;
+  filter::Exchange* exchange_;
+  filter::FilterInstances* filters_;
+  filter::Filter* only_filter_ = nullptr;  // that has a data hook; null: none or several
+  telemetry::Account* account_ = nullptr;
   std::uint64_t message_bytes_max_ = 0;
   Mono last_data_;
+  bool has_data_hooks_ = false;
+  bool closing_ = false;
+  bool finished_ = false;
+  bool pinged_client_ = false;
+  bool pinged_backend_ = false;
+  std::uint8_t misses_client_ = 0;
+  std::uint8_t misses_backend_ = 0;
+  Lane up_;
+  Lane down_;
+  std::unique_ptr<net::Side> client_;
+  std::unique_ptr<net::Side> backend_;
+  std::function<void()> over_;
   Mono begin_;
   Mono last_notice_;
   Deadlines due_;
   nanoseconds ping_interval_{};
   nanoseconds idle_timeout_{};
+  std::array<ControlRate, 2> control_rates_{};  // by direction
   std::string ping_payload_;
   Timer tick_timer_;
-  std::uint8_t misses_client_ = 0;
-  std::uint8_t misses_backend_ = 0;
-  bool pinged_client_ = false;
-  bool pinged_backend_ = false;
-  bool closing_ = false;
-  bool finished_ = false;
 };
 
 }  // namespace sluice::session
