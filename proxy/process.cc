@@ -93,6 +93,7 @@ absl::Status Process::start() {
   SLUICE_RETURN_IF_ERROR(open_telemetry());  // first: recovers what an earlier process left open
   worker::ProcessServices services;
   services.resolver = &parts_.resolver;
+  services.upstreams = &parts_.upstreams;
   services.directory = &parts_.directory;
   services.accounts = parts_.accounts.get();
   services.recorder = parts_.recorder.get();

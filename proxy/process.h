@@ -21,6 +21,7 @@
 #include "proxy/telemetry/metrics.h"
 #include "proxy/telemetry/recorder.h"
 #include "proxy/telemetry/sink.h"
+#include "proxy/upstream/state.h"
 #include "proxy/worker/worker_set.h"
 
 namespace sluice {
@@ -42,6 +43,7 @@ struct Parts {
   filter::SharedState shared;  // limits' counters: outlives every snapshot
   config::Directory directory;
   net::Resolver resolver;
+  upstream::StateTable upstreams;  // outlives the workers and their leases
   telemetry::Metrics metrics;
   std::unique_ptr<telemetry::RecordSink> sink;
   std::unique_ptr<telemetry::AccountTable> accounts;

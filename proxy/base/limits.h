@@ -23,6 +23,28 @@ inline constexpr std::size_t kChunkExtensionBytesMax = 256;  // of one chunk
 inline constexpr std::size_t kTrailerBytesMax = 8 * 1024;    // of one body, all together
 inline constexpr std::size_t kFormParametersMax = 64;        // a form-encoded body
 
+// ---- upstreams (each an Upstream's field)
+inline constexpr nanoseconds kRequestTimeout = seconds(60);
+inline constexpr nanoseconds kUpstreamIdleTimeout = seconds(60);
+inline constexpr nanoseconds kDnsRefresh = seconds(5);
+inline constexpr std::uint32_t kPanicPercent = 50;
+inline constexpr nanoseconds kHealthInterval = seconds(5);
+inline constexpr nanoseconds kHealthTimeout = seconds(2);
+inline constexpr std::uint32_t kHealthFailures = 3;
+inline constexpr std::uint32_t kHealthPasses = 2;
+inline constexpr std::uint32_t kEjectionFailures = 5;
+inline constexpr nanoseconds kEjectionTime = seconds(30);
+inline constexpr nanoseconds kEjectionTimeMax = seconds(300);
+inline constexpr std::uint32_t kEjectionPercentMax = 10;
+inline constexpr std::uint32_t kRetries = 2;
+inline constexpr std::uint32_t kRetryBudgetPercent = 20;
+inline constexpr std::uint32_t kRetryBudgetMin = 3;
+inline constexpr std::uint32_t kWeightMax = 1000;
+inline constexpr std::uint32_t kPriorityMax = 15;
+inline constexpr std::uint32_t kRetriesMax = 10;
+inline constexpr std::size_t kAddressesMax = 64;             // of one endpoint's name
+inline constexpr std::size_t kUpstreamSeriesMax = 1000;      // endpoints with metrics of their own
+
 // ---- live WebSockets
 inline constexpr std::uint64_t kMessageBytesMax = 16 * 1024 * 1024;  // Api.limits
 inline constexpr nanoseconds kPingInterval = seconds(30);            // Api.limits

@@ -16,6 +16,9 @@ enum class Plant {
   kHalfApplied,       // an edited API keeps its old endpoints
   kRefusalStopsAll,   // one bad resource keeps the good ones of its response out
   kTimerNeverFires,   // a timer is armed and forgotten
+  kUsesEjected,       // an endpoint that is not well gets new work
+  kBreakerOneTooMany,  // a breaker of N lets N + 1 through
+  kRetriesUnbounded,  // tries go on beyond their budget
 };
 
 inline Plant active = Plant::kNone;

@@ -94,6 +94,9 @@ bool is_local(const model::Endpoint& endpoint, const CompileContext& context);
 void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::SharedState& shared,
               upstream::Cluster& cluster, Faults& faults);
 
+// All of the cluster but its endpoints, tls and server_name.
+void read_policy(const v1::Upstream& spec, upstream::Cluster& cluster, Faults& faults);
+
 // A resource may name a filter once. `old` lends factories.
 std::vector<CompiledFilter> read_filters(
     const google::protobuf::RepeatedPtrField<v1::FilterConfig>& specs,

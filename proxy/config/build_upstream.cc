@@ -178,6 +178,9 @@ void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::Share
                fmt::format("'{}' is no host name or address", spec.server_name()));
   }
   cluster.server_name = spec.server_name();
+  if (spec.subject_names_size() > 0 || !spec.client_certificate().empty()) {
+    faults.add(std::string(field), "this version knows ca and server_name only");
+  }
   if (!wanted && spec.ca().empty()) {
     return;
   }
@@ -191,38 +194,57 @@ void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::Share
   }
 }
 
+namespace {
+
+void read_target(const v1::Target& spec, const std::string& field, upstream::Cluster& cluster,
+                 Faults& faults) {
+  auto endpoint = read_endpoint(spec.url(), field + ".url", faults);
+  if (spec.weight() > limits::kWeightMax) {
+    faults.add(field + ".weight", fmt::format("is more than {}", limits::kWeightMax));
+  }
+  if (spec.priority() > limits::kPriorityMax) {
+    faults.add(field + ".priority", fmt::format("is more than {}", limits::kPriorityMax));
+  }
+  if (endpoint) {
+    endpoint->weight = std::max(spec.weight(), 1U);
+    endpoint->priority = spec.priority();
+    cluster.endpoints.push_back(*std::move(endpoint));
+  }
+}
+
+}  // namespace
+
 std::shared_ptr<CompiledUpstream> build_upstream(const v1::Upstream& spec, Faults& faults,
                                                  const std::string& name,
                                                  const CompileContext& context) {
   auto cluster = std::make_shared<upstream::Cluster>();
   auto compiled = std::make_shared<CompiledUpstream>();
   cluster->name = name;
-  if (spec.endpoints().empty()) {
-    faults.add("spec.endpoints", "at least one URL is needed");
+  const auto count = static_cast<std::size_t>(spec.endpoints_size() + spec.targets_size());
+  if (count == 0) {
+    faults.add("spec.endpoints", "at least one URL is needed, here or in targets");
   }
-  if (static_cast<std::size_t>(spec.endpoints_size()) > limits::kEndpointsMax) {
-    faults.add("spec.endpoints", fmt::format("more than {} endpoints", limits::kEndpointsMax));
+  if (count > limits::kEndpointsMax) {
+    faults.add("spec.endpoints",
+               fmt::format("more than {} endpoints and targets", limits::kEndpointsMax));
     return nullptr;
   }
   for (int i = 0; i < spec.endpoints_size(); ++i) {
-    const std::string field = fmt::format("spec.endpoints[{}]", i);
-    if (auto endpoint = read_endpoint(spec.endpoints(i), field, faults)) {
-      if (is_local(*endpoint, context)) {
-        compiled->local_endpoint = endpoint->url;
-      }
+    auto endpoint = read_endpoint(spec.endpoints(i), fmt::format("spec.endpoints[{}]", i), faults);
+    if (endpoint) {
       cluster->endpoints.push_back(*std::move(endpoint));
     }
   }
+  for (int i = 0; i < spec.targets_size(); ++i) {
+    read_target(spec.targets(i), fmt::format("spec.targets[{}]", i), *cluster, faults);
+  }
+  for (const model::Endpoint& endpoint : cluster->endpoints) {
+    if (is_local(endpoint, context)) {
+      compiled->local_endpoint = endpoint.url;
+    }
+  }
   read_tls(spec.tls(), "spec.tls", context.shared, *cluster, faults);
-  const DurationRule rule{milliseconds(1), limits::kTimeoutConfigurableMax};
-  if (spec.has_connect_timeout()) {
-    cluster->connect_timeout =
-        read_duration(spec.connect_timeout(), rule, "spec.connect_timeout", faults);
-  }
-  if (spec.has_handshake_timeout()) {
-    cluster->handshake_timeout =
-        read_duration(spec.handshake_timeout(), rule, "spec.handshake_timeout", faults);
-  }
+  read_policy(spec, *cluster, faults);
   compiled->cluster = std::move(cluster);
   return faults.any() ? nullptr : compiled;
 }

@@ -56,6 +56,8 @@ struct Endpoint {
   bool tls = false;
   std::string path;       // begins with '/'; the topic is joined to it with one slash
   std::string authority;  // Host header: host[:port] with the scheme's default port left out
+  std::uint32_t weight = 1;    // part of new work among those of its priority
+  std::uint32_t priority = 0;  // higher ones stand in for lower ones
 };
 
 struct WebSocketLimits {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/base/limits.h"
 #include "proxy/base/task.h"
 #include "proxy/net/loop.h"
 #include "proxy/net/side.h"
@@ -14,8 +15,8 @@
 namespace sluice::net {
 
 // Turns host names into addresses off the loop (one blocking thread of its own, getaddrinfo,
-// started by the first name). Answers are used again for limits::kResolverCacheTime. Shared by all
-// loops: any thread may call resolve. Must outlive the tasks that are in it.
+// started by the first name). Shared by all loops: any thread may call resolve. Must outlive the
+// tasks that are in it.
 class Resolver {
  public:
   Resolver();
@@ -24,10 +25,12 @@ class Resolver {
   Resolver& operator=(const Resolver&) = delete;
 
   // On the calling loop's thread: literal addresses in order of preference, or UNAVAILABLE with the
-  // host's name and the system's reason; DEADLINE_EXCEEDED at `deadline`; CANCELLED. A literal
-  // (IPv6 also in brackets) needs no thread.
-  Task<absl::StatusOr<std::vector<std::string>>> resolve(Loop& loop, std::string host,
-                                                         Mono deadline);
+  // host's name and the system's reason; DEADLINE_EXCEEDED at `deadline`; CANCELLED. An answer to
+  // anybody that is not older than `age_max` is used again. A literal (IPv6 also in brackets) needs
+  // no thread.
+  Task<absl::StatusOr<std::vector<std::string>>> resolve(
+      Loop& loop, std::string host, Mono deadline,
+      nanoseconds age_max = limits::kResolverCacheTime);
 
  private:
   struct Impl;

@@ -51,6 +51,7 @@ absl::StatusOr<Addresses> look_up(const std::string& host) {
 struct Lookup {
   Loop* loop;
   std::string host;
+  Mono since;            // an answer from then on is good enough
   Mono now;              // of the asking loop
   Wait* wait = nullptr;  // the loop's thread only; null: nobody waits any more
   absl::StatusOr<Addresses> answer{Addresses()};
@@ -58,14 +59,14 @@ struct Lookup {
 
 struct Cached {
   Addresses addresses;
-  Mono until;
+  Mono at;
 };
 
 }  // namespace
 
 struct Resolver::Impl {
   ~Impl();
-  bool find_cached(const std::string& host, Mono now, Addresses& addresses);
+  bool find_cached(const std::string& host, Mono since, Addresses& addresses);
   bool enqueue(std::shared_ptr<Lookup> lookup);
   void serve();
   void answer(const std::shared_ptr<Lookup>& lookup);
@@ -89,10 +90,10 @@ Resolver::Impl::~Impl() {
   }
 }
 
-bool Resolver::Impl::find_cached(const std::string& host, Mono now, Addresses& addresses) {
+bool Resolver::Impl::find_cached(const std::string& host, Mono since, Addresses& addresses) {
   const std::lock_guard<std::mutex> lock(mutex);
   const auto it = cache.find(host);
-  if (it == cache.end() || it->second.until < now) {
+  if (it == cache.end() || it->second.at < since) {
     return false;
   }
   addresses = it->second.addresses;
@@ -132,7 +133,7 @@ void Resolver::Impl::serve() {
 void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
   // Of many that asked for the same name at once, the first one's answer serves all.
   Addresses known;
-  if (find_cached(lookup->host, lookup->now, known)) {
+  if (find_cached(lookup->host, lookup->since, known)) {
     lookup->answer = std::move(known);
   } else {
     lookup->answer = look_up(lookup->host);
@@ -141,7 +142,7 @@ void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
       if (cache.size() >= limits::kResolverCacheMax) {
         cache.clear();
       }
-      cache[lookup->host] = {*lookup->answer, lookup->now + limits::kResolverCacheTime};
+      cache[lookup->host] = {*lookup->answer, lookup->now};
     }
   }
   lookup->loop->post([lookup] {
@@ -155,21 +156,24 @@ Resolver::Resolver() : impl_(std::make_unique<Impl>()) {}
 Resolver::~Resolver() = default;
 
 Task<absl::StatusOr<std::vector<std::string>>> Resolver::resolve(Loop& loop, std::string host,
-                                                                 Mono deadline) {
+                                                                 Mono deadline,
+                                                                 nanoseconds age_max) {
   if (to_sockaddr(host, 0).ok()) {
     if (host.front() == '[') {
       host = host.substr(1, host.size() - 2);
     }
     co_return Addresses{std::move(host)};
   }
+  const Mono since = loop.clock().now() - age_max;
   Addresses known;
-  if (impl_->find_cached(host, loop.clock().now(), known)) {
+  if (impl_->find_cached(host, since, known)) {
     co_return known;
   }
   Wait wait;
   auto lookup = std::make_shared<Lookup>();
   lookup->loop = &loop;
   lookup->host = host;
+  lookup->since = since;
   lookup->now = loop.clock().now();
   lookup->wait = &wait;
   if (!impl_->enqueue(lookup)) {

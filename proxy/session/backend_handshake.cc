@@ -3,10 +3,12 @@
 #include <utility>
 
 #include "proxy/base/limits.h"
+#include "proxy/base/log.h"
 #include "proxy/http/body.h"
 #include "proxy/http/parse.h"
 #include "proxy/http/target.h"
 #include "proxy/net/async_side.h"
+#include "proxy/session/balance_value.h"
 
 namespace sluice::session {
 namespace {
@@ -57,6 +59,15 @@ BackendResult failed(Refusal refusal, std::string text) {
 }
 
 BackendResult from_status(const absl::Status& status, std::string_view what) {
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    BackendResult result = failed(Refusal::kOverloaded,
+                                  "The API's backend has as much to do as it may; try again.");
+    result.retry_after_s = 1;
+    return result;
+  }
+  if (status.code() == absl::StatusCode::kFailedPrecondition) {
+    return failed(Refusal::kNoHealthyEndpoint, "No endpoint of the API is well at present.");
+  }
   if (status.code() == absl::StatusCode::kDeadlineExceeded) {
     return failed(Refusal::kBackendTimeout,
                   "The backend did not answer in time (" + std::string(what) + ").");
@@ -106,28 +117,27 @@ Task<std::string> read_refusal(net::AsyncSide& side, const http::ResponseHead& h
   co_return reader.take_body();
 }
 
-}  // namespace
+// 502, 503 and 504: the endpoint, or what is behind it, is not well.
+bool is_gateway_error(int status) { return status >= 502 && status <= 504; }
 
-Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& exchange,
-                                std::shared_ptr<const upstream::Cluster> cluster, ClientAsk ask) {
-  auto dialled = co_await context.pool->dial(cluster);
-  if (!dialled.ok()) {
-    co_return from_status(dialled.status(), "connecting");
-  }
-  const model::Endpoint& endpoint = *dialled->endpoint;
-  exchange.endpoint = endpoint.url;
-  const Mono deadline = context.loop->clock().now() + cluster->handshake_timeout;
-  net::AsyncSide side(*context.loop, std::move(dialled->side));
-  const websocket::Extensions offered =
-      offer_for_backend(std::move(ask.extensions), exchange.may_drop);
+// One try: asks the endpoint that was dialled for the upgrade.
+Task<BackendResult> ask_endpoint(SessionContext& context, const filter::Exchange& exchange,
+                                 upstream::Dialled dialled, const ClientAsk& ask) {
+  upstream::Lease lease = std::move(dialled.lease);
+  const Mono deadline = context.loop->clock().now() + lease.cluster().handshake_timeout;
+  net::AsyncSide side(*context.loop, std::move(dialled.connection.side));
+  const websocket::Extensions offered = offer_for_backend(ask.extensions, exchange.may_drop);
   const std::string request =
-      http::serialize(request_for_backend(exchange, endpoint, ask, offered));
+      http::serialize(request_for_backend(exchange, lease.endpoint(), ask, offered));
   absl::Status status = co_await side.write_all(request, deadline);
-  if (!status.ok()) {
-    co_return from_status(status, "handshake");
+  absl::StatusOr<http::ResponseHead> head = status;
+  if (status.ok()) {
+    head = co_await read_answer(side, deadline);
   }
-  auto head = co_await read_answer(side, deadline);
   if (!head.ok()) {
+    if (!absl::IsCancelled(head.status())) {
+      lease.failed(context.loop->clock().now());
+    }
     if (head.status().code() == absl::StatusCode::kInvalidArgument) {
       co_return failed(Refusal::kBackendUnreachable,
                        "The backend's answer to the handshake is not valid HTTP.");
@@ -138,20 +148,49 @@ Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& excha
   result.head = *std::move(head);
   if (result.head.status != 101) {
     result.body = co_await read_refusal(side, result.head, deadline);
+    is_gateway_error(result.head.status) ? lease.failed(context.loop->clock().now())
+                                         : lease.succeeded();
     co_return result;
   }
   auto answer = websocket::check_upgrade_response(result.head, ask.key, ask.subprotocols, offered);
   if (!answer.ok()) {
+    lease.failed(context.loop->clock().now());
     co_return failed(Refusal::kBackendUnreachable,
                      "The backend's 101 is not a WebSocket handshake: " +
                          std::string(message_of(answer.status())) + ".");
   }
+  lease.succeeded();
   result.answer = *std::move(answer);
   if (exchange.may_drop) {
     websocket::reset_client_context_in_answer(result.answer.extensions);
   }
   result.side = side.release(result.rest);
+  BackendUse use{std::move(lease), std::move(dialled.connection.hold)};
+  result.use = std::move(use);
   co_return result;
+}
+
+}  // namespace
+
+Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& exchange,
+                                std::shared_ptr<const upstream::Cluster> cluster, ClientAsk ask) {
+  const std::uint64_t hash = balance_value(*cluster, exchange);
+  upstream::Call call(*context.pool, std::move(cluster), upstream::Use::kWebSocket, hash);
+  BackendResult result;
+  while (true) {
+    auto dialled = co_await call.dial();
+    if (!dialled.ok()) {
+      log::debug("{}: {}", exchange.id, message_of(dialled.status()));
+      // What an endpoint itself has answered says more than that no other could be reached.
+      const bool answered = result.head.status != 0;
+      co_return answered ? std::move(result) : from_status(dialled.status(), "connecting");
+    }
+    exchange.endpoint = dialled->lease.endpoint().url;
+    result = co_await ask_endpoint(context, exchange, *std::move(dialled), ask);
+    if (result.side != nullptr || result.failure || !call.may_retry(result.head.status)) {
+      co_return result;
+    }
+  }
 }
 
 }  // namespace sluice::session

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "proxy/config/snapshot.h"
 #include "proxy/filter/chain.h"
 #include "proxy/filter/exchange.h"
+#include "proxy/session/backend_handshake.h"
 #include "proxy/session/context.h"
 #include "proxy/session/relay.h"
 
@@ -33,6 +35,8 @@ class Connection {
   // Keeps what is known of the principal's token for as long as the exchange lives, so that every
   // change to it is heard of. False: it was forgotten since it was looked up.
   bool hold_token();
+  // What the backend's side holds of its upstream, until the end.
+  void hold_backend(BackendUse use) { backend_.emplace(std::move(use)); }
   const config::CompiledApi* api() const { return api_.get(); }
 
   // Registers what the exchange depends on; `changes`: the worker's count when its filters looked.
@@ -55,6 +59,7 @@ class Connection {
   filter::Exchange exchange_;
   std::shared_ptr<const config::CompiledApi> api_;
   std::unique_ptr<filter::FilterInstances> filters_;
+  std::optional<BackendUse> backend_;
   std::unique_ptr<Relay> relay_;
   std::vector<InterestIndex::Node> interests_;
   telemetry::Counts counts_;  // at the end

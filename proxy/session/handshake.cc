@@ -101,6 +101,7 @@ Task<void> Handshake::run() {
     Refused failure;
     failure.refusal = *result.failure;
     failure.text = std::move(result.failure_text);
+    failure.retry_after_s = result.retry_after_s;
     co_await refuse(std::move(failure));
   } else if (result.side == nullptr) {
     co_await pass_refusal_on(std::move(result));
@@ -340,6 +341,7 @@ Task<void> Handshake::accept(BackendResult result) {
   parts.client = client_.release(from_client);
   parts.backend = std::move(result.side);
   parts.deflate = deflate.on;
+  connection_->hold_backend(*std::move(result.use));
   ++context_.counters->opened;
   Connection& connection = *connection_;
   context_.go_live(std::move(connection_));

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "proxy/net/testing.h"
 
 namespace sluice::upstream {
@@ -26,9 +28,13 @@ std::shared_ptr<const Cluster> cluster_of(std::string name, std::vector<std::str
 class PoolTest : public ::testing::Test {
  protected:
   PoolTest()
-      : loop(1), pool(loop, [this](net::ConnectTarget target, Mono deadline) {
-          return connect(this, std::move(target), deadline);
-        }) {}
+      : loop(1),
+        pool(
+            loop,
+            [this](net::ConnectTarget target, Mono deadline) {
+              return connect(this, std::move(target), deadline);
+            },
+            nullptr, states) {}
 
   static Task<absl::StatusOr<std::unique_ptr<net::Side>>> connect(PoolTest* self,
                                                                   net::ConnectTarget target,
@@ -48,20 +54,28 @@ class PoolTest : public ::testing::Test {
     co_return unavailable("refused");
   }
 
-  absl::StatusOr<Dialled> dial(const std::shared_ptr<const Cluster>& cluster) {
-    return run_task(loop, pool.dial(cluster));
+  absl::StatusOr<Dialled> dial(const std::shared_ptr<const Cluster>& cluster,
+                               Use use = Use::kWebSocket) {
+    Call call(pool, cluster, use, 0);
+    return run_task(loop, call.dial());
   }
 
-  ClusterCounters counters(std::string_view wanted) {
-    ClusterCounters found;
-    pool.visit([&](std::string_view name, const ClusterCounters& counters) {
-      if (name == wanted) {
-        found = counters;
-      }
-    });
-    return found;
+  // How often each host was tried in `count` calls that are all answered.
+  std::map<std::string, int> spread(const std::shared_ptr<const Cluster>& cluster, int count) {
+    std::map<std::string, int> hosts;
+    for (int i = 0; i < count; ++i) {
+      auto dialled = dial(cluster);
+      EXPECT_TRUE(dialled.ok()) << dialled.status();
+      ++hosts[tried.back()];
+    }
+    return hosts;
   }
 
+  const EndpointState& state(std::string_view cluster, std::size_t index) {
+    return *states.find(cluster)->endpoints().at(index);
+  }
+
+  StateTable states;
   net::Loop loop;
   Pool pool;
   std::vector<std::string> tried;
@@ -71,31 +85,53 @@ class PoolTest : public ::testing::Test {
 };
 
 TEST_F(PoolTest, UsesEndpointsInTurnAcrossSnapshots) {
-  for (int i = 0; i < 4; ++i) {
+  std::map<std::string, int> hosts;
+  for (int i = 0; i < 10; ++i) {
     // A new object each time, as after a configuration change.
     auto dialled = dial(cluster_of("c", {"good-a", "good-b"}));
     ASSERT_TRUE(dialled.ok()) << dialled.status();
-    EXPECT_EQ(dialled->endpoint->host, tried.back());
-    EXPECT_NE(dialled->side, nullptr);
+    EXPECT_EQ(dialled->lease.endpoint().host, tried.back());
+    EXPECT_NE(dialled->connection.side, nullptr);
+    ++hosts[tried.back()];
   }
-  EXPECT_EQ(tried, (std::vector<std::string>{"good-a", "good-b", "good-a", "good-b"}));
+  EXPECT_EQ(hosts, (std::map<std::string, int>{{"good-a", 5}, {"good-b", 5}}));
+  EXPECT_NE(tried[0], tried[1]);
 }
 
-TEST_F(PoolTest, KeepsTheClusterAliveWithTheEndpoint) {
+TEST_F(PoolTest, KeepsTheClusterAliveWithTheLease) {
   auto dialled = dial(cluster_of("c", {"good-a"}));
   ASSERT_TRUE(dialled.ok());
-  EXPECT_EQ(dialled->endpoint, &dialled->cluster->endpoints[0]);
+  EXPECT_EQ(&dialled->lease.endpoint(), &dialled->lease.cluster().endpoints[0]);
+}
+
+TEST_F(PoolTest, GoesByWeight) {
+  auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"good-a", "good-b"}));
+  cluster->endpoints[1].weight = 3;
+  EXPECT_EQ(spread(cluster, 40), (std::map<std::string, int>{{"good-a", 10}, {"good-b", 30}}));
+}
+
+TEST_F(PoolTest, UsesHigherPrioritiesOnlyWhereLowerOnesAreNotWell) {
+  auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"good-spare", "good-a", "good-b"}));
+  cluster->endpoints[0].priority = 1;
+  EXPECT_EQ(spread(cluster, 10), (std::map<std::string, int>{{"good-a", 5}, {"good-b", 5}}));
+  // The last call's retry may go on to the next priority.
+  auto broken = std::make_shared<Cluster>(*cluster_of("d", {"good-spare", "refused"}));
+  broken->endpoints[0].priority = 1;
+  ASSERT_TRUE(dial(broken).ok());
+  EXPECT_EQ(tried.back(), "good-spare");
 }
 
 TEST_F(PoolTest, TriesTheNextEndpointWhenOneRefuses) {
-  auto cluster = cluster_of("c", {"refused-a", "good-b", "good-c"});
-  auto dialled = dial(cluster);
-  ASSERT_TRUE(dialled.ok()) << dialled.status();
-  EXPECT_EQ(dialled->endpoint->host, "good-b");
-  const ClusterCounters counted = counters("c");
-  EXPECT_EQ(counted.dials, 2u);
-  EXPECT_EQ(counted.refused, 1u);
-  EXPECT_EQ(counted.connected, 1u);
+  auto cluster = cluster_of("c", {"refused-a", "good-b"});
+  for (int i = 0; i < 4; ++i) {
+    auto dialled = dial(cluster);
+    ASSERT_TRUE(dialled.ok()) << dialled.status();
+    EXPECT_EQ(dialled->lease.endpoint().host, "good-b");
+  }
+  EXPECT_EQ(state("c", 0).connects_failed, 2u);
+  EXPECT_EQ(state("c", 0).connects, 0u);
+  EXPECT_EQ(state("c", 1).connects, 4u);
+  EXPECT_EQ(states.find("c")->retries, 2u);
 }
 
 TEST_F(PoolTest, SaysUnavailableWithEachReasonWhenAllRefuse) {
@@ -107,6 +143,110 @@ TEST_F(PoolTest, SaysUnavailableWithEachReasonWhenAllRefuse) {
   EXPECT_EQ(tried.size(), 2u);
 }
 
+TEST_F(PoolTest, TriesNoMoreOftenThanRetrySays) {
+  auto cluster = std::make_shared<Cluster>(
+      *cluster_of("c", {"refused-a", "refused-b", "refused-c", "refused-d", "refused-e"}));
+  EXPECT_FALSE(dial(cluster).ok());
+  EXPECT_EQ(tried.size(), 3u);
+  tried.clear();
+  auto none = std::make_shared<Cluster>(*cluster);
+  none->retry.tries = 0;
+  EXPECT_FALSE(dial(none).ok());
+  EXPECT_EQ(tried.size(), 1u);
+}
+
+TEST_F(PoolTest, TriesNoMoreThanTheBudgetAllows) {
+  auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"refused-a", "refused-b"}));
+  cluster->retry.budget_min = 1;
+  cluster->retry.budget_percent = 0;
+  Call waiting(pool, cluster, Use::kWebSocket, 0);
+  EXPECT_FALSE(run_task(loop, waiting.dial()).ok());
+  EXPECT_EQ(tried.size(), 2u);
+  // The first one still holds its unit.
+  EXPECT_FALSE(dial(cluster).ok());
+  EXPECT_EQ(tried.size(), 3u);
+  EXPECT_EQ(states.find("c")->overflows(Unit::kRetry), 1u);
+}
+
+TEST_F(PoolTest, RetriesStatusesThatAreListed) {
+  auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"good-a", "good-b"}));
+  cluster->retry.statuses = {503};
+  Call call(pool, cluster, Use::kWebSocket, 0);
+  ASSERT_TRUE(run_task(loop, call.dial()).ok());
+  EXPECT_FALSE(call.may_retry(502));
+  ASSERT_TRUE(call.may_retry(503));
+  ASSERT_TRUE(run_task(loop, call.dial()).ok());
+  EXPECT_NE(tried[0], tried[1]);
+  EXPECT_FALSE(call.may_retry(503)) << "no endpoint is left";
+}
+
+TEST_F(PoolTest, TakesIdleConnections) {
+  auto cluster = cluster_of("c", {"good-a"});
+  std::optional<Connected> idle = std::move(dial(cluster)->connection);
+  const EndpointState* key = states.find("c")->endpoints().front().get();
+  Call call(pool, cluster, Use::kRequest, 0);
+  const Call::TakeIdle take = [&](const Lease& lease) {
+    EXPECT_EQ(lease.key(), key);
+    return std::exchange(idle, std::nullopt);
+  };
+  auto reused = run_task(loop, call.dial(take));
+  ASSERT_TRUE(reused.ok());
+  EXPECT_TRUE(reused->reused);
+  EXPECT_EQ(tried.size(), 1u);
+  call.was_stale();
+  auto fresh = run_task(loop, call.dial(take));
+  ASSERT_TRUE(fresh.ok()) << fresh.status();
+  EXPECT_FALSE(fresh->reused);
+  EXPECT_EQ(tried.size(), 2u);
+}
+
+TEST_F(PoolTest, RefusesWhatABreakerDoesNotAllow) {
+  auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"good-a"}));
+  cluster->breakers.websockets_max = 2;
+  cluster->breakers.requests_max = 1;
+  auto one = dial(cluster);
+  auto two = dial(cluster);
+  ASSERT_TRUE(two.ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(dial(cluster).status()));
+  auto request = dial(cluster, Use::kRequest);
+  ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_TRUE(absl::IsResourceExhausted(dial(cluster, Use::kRequest).status()));
+  one = absl::CancelledError();
+  EXPECT_TRUE(dial(cluster).ok());
+  EXPECT_EQ(states.find("c")->overflows(Unit::kWebSocket), 1u);
+
+  auto connections = std::make_shared<Cluster>(*cluster);
+  connections->breakers.connections_max = 2;
+  EXPECT_TRUE(absl::IsResourceExhausted(dial(connections).status()));
+  auto pending = std::make_shared<Cluster>(*cluster_of("p", {"good-a"}));
+  pending->breakers.pending_max = 1;
+  Call waiting(pool, pending, Use::kRequest, 0);
+  ASSERT_TRUE(run_task(loop, waiting.dial()).ok());
+  EXPECT_TRUE(absl::IsResourceExhausted(dial(pending).status()));
+}
+
+TEST_F(PoolTest, GivesBackAllThatWasHeld) {
+  auto cluster = cluster_of("c", {"good-a", "refused-b"});
+  for (int i = 0; i < 6; ++i) {
+    (void)dial(cluster, i % 2 == 0 ? Use::kWebSocket : Use::kRequest);
+  }
+  {
+    std::vector<absl::StatusOr<Dialled>> live;
+    live.push_back(dial(cluster));
+    live.push_back(dial(cluster));
+    EXPECT_EQ(states.find("c")->in_use(Unit::kConnection), 2u);
+    EXPECT_EQ(states.find("c")->in_use(Unit::kPending), 0u);
+    EXPECT_EQ(state("c", 0).active, 2u);
+  }
+  for (std::size_t unit = 0; unit < kUnits; ++unit) {
+    EXPECT_EQ(states.find("c")->in_use(static_cast<Unit>(unit)), 0u) << unit;
+  }
+  EXPECT_EQ(state("c", 0).active, 0u);
+  EXPECT_EQ(state("c", 1).active, 0u);
+  EXPECT_EQ(state("c", 0).connections, 0u);
+  EXPECT_EQ(state("c", 1).connections, 0u);
+}
+
 TEST_F(PoolTest, SharesTheTimeAndTellsTimeFromRefusal) {
   auto cluster = std::make_shared<Cluster>(*cluster_of("c", {"slow-a", "slow-b"}));
   cluster->connect_timeout = milliseconds(40);
@@ -116,7 +256,7 @@ TEST_F(PoolTest, SharesTheTimeAndTellsTimeFromRefusal) {
   EXPECT_GE(system_mono() - begin, milliseconds(39));
   ASSERT_EQ(shares.size(), 2u);
   EXPECT_LE(shares[0], milliseconds(20));
-  EXPECT_EQ(counters("c").timed_out, 2u);
+  EXPECT_EQ(state("c", 0).connects_timed_out, 1u);
 
   auto mixed = std::make_shared<Cluster>(*cluster_of("m", {"slow-a", "refused-b"}));
   mixed->connect_timeout = milliseconds(20);
@@ -128,11 +268,17 @@ TEST_F(PoolTest, GivesTrustOnlyToEndpointsWithTls) {
   cluster->endpoints[1].tls = true;
   cluster->tls = net::TlsClientContext::create_unverified();
   cluster->server_name = "name";
-  ASSERT_TRUE(dial(cluster).ok());
-  EXPECT_EQ(last.tls, nullptr);
-  ASSERT_TRUE(dial(cluster).ok());
-  EXPECT_EQ(last.tls, cluster->tls);
-  EXPECT_EQ(last.server_name, "name");
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(dial(cluster).ok());
+    const bool tls = last.host == "good-tls";
+    EXPECT_EQ(last.tls, tls ? cluster->tls : nullptr);
+    EXPECT_EQ(last.server_name, tls ? "name" : "");
+  }
+  cluster->server_name.clear();
+  while (last.host != "good-tls" || last.server_name == "name") {
+    ASSERT_TRUE(dial(cluster).ok());
+  }
+  EXPECT_EQ(last.server_name, "good-tls");
 }
 
 TEST_F(PoolTest, RefusesAClusterWithoutEndpoints) {
@@ -144,7 +290,8 @@ Task<int> dial_many(Pool& pool, int count) {
   const std::vector<std::string> hosts(1, "refused");
   for (int i = 0; i < count; ++i) {
     auto cluster = cluster_of("c" + std::to_string(i), hosts);
-    auto dialled = co_await pool.dial(std::move(cluster));
+    Call call(pool, std::move(cluster), Use::kWebSocket, 0);
+    auto dialled = co_await call.dial();
     failed += dialled.ok() ? 0 : 1;
   }
   co_return failed;
@@ -154,45 +301,48 @@ TEST_F(PoolTest, ForgetsClustersThatAreGone) {
   const auto kept = cluster_of("kept", {"refused"});
   (void)dial(kept);
   EXPECT_EQ(run_task(loop, dial_many(pool, 1000)), 1000);
-  int seen = 0;
-  pool.visit([&](std::string_view name, const ClusterCounters&) {
-    EXPECT_EQ(name, "kept");
-    ++seen;
-  });
-  EXPECT_EQ(seen, 1);
+  EXPECT_LE(states.all().size(), 520u);
   (void)dial(kept);
-  EXPECT_EQ(counters("kept").dials, 2u);
+  EXPECT_EQ(state("kept", 0).leases, 2u);
 }
 
-Task<void> dial_into(Pool& pool, std::shared_ptr<const Cluster> cluster, absl::Status& out) {
-  out = (co_await pool.dial(std::move(cluster))).status();
-}
+Task<void> dial_into(Call& call, absl::Status& out) { out = (co_await call.dial()).status(); }
 
 TEST_F(PoolTest, EndsWhenCancelled) {
   TaskGroup group(loop.executor());
   absl::Status status;
-  group.spawn(dial_into(pool, cluster_of("c", {"slow-a", "good-b"}), status));
-  loop.turn(milliseconds(1));
-  group.cancel();
-  ASSERT_TRUE(net::testing::run_until(loop, [&] { return group.size() == 0; }));
+  {
+    Call call(pool, cluster_of("c", {"slow-a", "slow-b"}), Use::kWebSocket, 0);
+    group.spawn(dial_into(call, status));
+    loop.turn(milliseconds(1));
+    group.cancel();
+    ASSERT_TRUE(net::testing::run_until(loop, [&] { return group.size() == 0; }));
+  }
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_EQ(tried.size(), 1u);
+  EXPECT_EQ(state("c", 0).connects_timed_out + state("c", 1).connects_timed_out, 0u);
 }
 
 TEST(Pool, DialsARealBackend) {
   net::Loop loop(1);
   net::Resolver resolver;
+  StateTable states;
   std::unique_ptr<net::Side> accepted;
   auto acceptor = net::Acceptor::listen(
       loop, {"127.0.0.1", 0, false},
       [&accepted](std::unique_ptr<net::Side> side) { accepted = std::move(side); });
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
-  auto cluster = std::make_shared<Cluster>(*cluster_of("real", {"127.0.0.1"}));
-  cluster->endpoints[0].port = (*acceptor)->port();
-  Pool pool(loop, resolver);
-  auto dialled = run_task(loop, pool.dial(cluster));
-  ASSERT_TRUE(dialled.ok()) << dialled.status();
-  EXPECT_TRUE(net::testing::run_until(loop, [&] { return accepted != nullptr; }));
+  // Both by its address and by a name of it.
+  for (const char* host : {"127.0.0.1", "localhost"}) {
+    auto cluster = std::make_shared<Cluster>(*cluster_of(host, {host}));
+    cluster->endpoints[0].port = (*acceptor)->port();
+    Pool pool(loop, resolver, states);
+    Call call(pool, cluster, Use::kWebSocket, 0);
+    auto dialled = run_task(loop, call.dial());
+    ASSERT_TRUE(dialled.ok()) << dialled.status();
+    EXPECT_TRUE(net::testing::run_until(loop, [&] { return accepted != nullptr; }));
+    accepted.reset();
+  }
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ struct ProcessServices {
   net::Resolver* resolver = nullptr;
   // Set: makes connections to back ends in place of sockets (the simulation); then no resolver.
   upstream::Pool::Connect connect;
+  upstream::StateTable* upstreams = nullptr;
   config::Directory* directory = nullptr;
   // Asks for a token that the directory does not know; `answer` comes on any thread, once.
   std::function<void(Sha256 hash, std::string client_address,

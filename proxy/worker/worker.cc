@@ -14,9 +14,11 @@ using session::Connection;
 
 namespace {
 
-upstream::Pool make_pool(net::Loop& loop, const ProcessServices& services) {
-  return services.connect ? upstream::Pool(loop, services.connect)
-                          : upstream::Pool(loop, *services.resolver);
+std::unique_ptr<upstream::Pool> make_pool(net::Loop& loop, const ProcessServices& services) {
+  return services.connect
+             ? std::make_unique<upstream::Pool>(loop, services.connect, nullptr,
+                                                *services.upstreams)
+             : std::make_unique<upstream::Pool>(loop, *services.resolver, *services.upstreams);
 }
 
 }  // namespace
@@ -57,7 +59,7 @@ void Worker::fill_context(const ProcessServices& services) {
     services_.accounts->close(account, ending, loop_.clock().wall());
   };
   context_.loop = &loop_;
-  context_.pool = &pool_;
+  context_.pool = pool_.get();
   context_.directory = services.directory;
   context_.services = &filter_services_;
   context_.interests = &interests_;
@@ -98,10 +100,11 @@ void Worker::stop_and_join() {
 void Worker::end_all() {
   bound_.clear();
   tasks_.cancel();
+  pool_->cancel();
   live_.clear();
   live_count_ = 0;
   // Cancelled handshakes end in the polls that follow.
-  for (int turns = 0; tasks_.size() > 0 && turns < 100; ++turns) {
+  for (int turns = 0; (tasks_.size() > 0 || pool_->busy()) && turns < 100; ++turns) {
     loop_.turn(nanoseconds::zero());
   }
 }

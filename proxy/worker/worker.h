@@ -76,7 +76,7 @@ class Worker {
   std::size_t connections_max_;
   ProcessServices services_;
   net::Loop loop_;
-  upstream::Pool pool_;
+  std::unique_ptr<upstream::Pool> pool_;
   filter::Services filter_services_;
   session::InterestIndex interests_;
   session::SessionCounters counters_;

@@ -42,6 +42,7 @@ worker::ProcessServices RealProxy::services() {
   services.connect = [this](const net::ConnectTarget&, Mono deadline) {
     return parts_.backends.connect(deadline);
   };
+  services.upstreams = &upstreams_;
   services.directory = &directory_;
   services.ask_token = [this](Sha256 hash, std::string client,
                               std::function<void(absl::StatusOr<model::Identity>)> answer) {

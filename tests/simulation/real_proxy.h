@@ -61,6 +61,7 @@ class RealProxy {
   Parts parts_;
   filter::SharedState shared_;
   config::Directory directory_;
+  upstream::StateTable upstreams_;
   std::unique_ptr<telemetry::AccountTable> accounts_;
   MemorySink sink_;
   telemetry::Recorder recorder_;
