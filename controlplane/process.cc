@@ -193,6 +193,10 @@ absl::Status Process::make_services() {
                                   .proxies = *proxies_,
                                   .joining = *joining_,
                                   .rollouts = api::rollouts_of(*discovery_),
+                                  .close_connection =
+                                      [this](const std::string& proxy, const std::string& id) {
+                                        return records_->close_connection(proxy, id);
+                                      },
                                   .organisation = kOrganisation,
                                   .warnings = warnings});
   table_ = api::make_service_table(*services_);
@@ -350,9 +354,9 @@ void Process::stop() {
     grpc_->Wait();
   }
   grpc_.reset();     // before the services that it calls
+  pool_.reset();     // the last calls end; they ask of the records, and post to the door
   records_.reset();  // what came in is stored
   grpc_api_.reset();
-  pool_.reset();  // the last calls end, and post to the door
   door_.reset();
 }
 

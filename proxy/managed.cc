@@ -41,8 +41,8 @@ sync::ConfigClient::Environment Managed::config_environment() {
 }
 
 sync::IdentityClient::Environment Managed::identity_environment() {
-  sync::IdentityClient::Environment environment{
-      parts_.loop.clock(), parts_.loop.timers(), parts_.directory, nullptr, nullptr};
+  sync::IdentityClient::Environment environment{parts_.loop.clock(), parts_.loop.timers(),
+                                                parts_.directory, nullptr, nullptr};
   environment.recheck = [this](std::vector<model::Subject> changed, std::function<void()> done) {
     parts_.workers->recheck(std::move(changed), std::move(done));
   };
@@ -64,6 +64,12 @@ sync::RecordUploader::Environment Managed::upload_environment() {
   };
   environment.acknowledged = [spool](std::uint64_t epoch, std::uint64_t sequence) {
     spool->acknowledge(epoch, sequence);
+  };
+  environment.close = [this](const std::string& connection) {
+    parts_.workers->close_connection(connection, [connection](bool found) {
+      log::info("an operator closes connection {} by the control plane{}", connection,
+                found ? "" : ": it is not open here");
+    });
   };
   return environment;
 }
@@ -109,8 +115,8 @@ absl::Status Managed::connect() {
       parts_.loop.clock(), parts_.loop.timers(), parts_.loop.rng(),
       [this](std::function<void()> work) { parts_.loop.post(std::move(work)); },
       [this](std::function<void()> work) { keys_.post(std::move(work)); }};
-  client_ = std::make_unique<control::ControlPlaneClient>(
-      std::move(to), std::move(environment), config_, identities_, uploader_);
+  client_ = std::make_unique<control::ControlPlaneClient>(std::move(to), std::move(environment),
+                                                          config_, identities_, uploader_);
   return client_->start();
 }
 

@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <deque>
+#include <future>
 #include <map>
 #include <optional>
 #include <thread>
@@ -63,8 +64,13 @@ struct RecordService::Core {
   asio::io_context loop{1};
   asio::executor_work_guard<Executor> work{loop.get_executor()};
   asio::thread_pool storing{kStoreThreads};
-  // What ends each live stream, and whether all are to end; on the loop's thread.
-  std::map<const void*, std::function<void()>> streams;
+  struct Stream {
+    std::string proxy;
+    std::function<void()> end;
+    std::function<bool(UploadResponse)> send;  // false: it is ending
+  };
+  // Each live stream, and whether all are to end; on the loop's thread.
+  std::map<const void*, Stream> streams;
   bool ending = false;
   std::thread thread;
 };
@@ -75,11 +81,12 @@ namespace {
 // a write under way is touched on the loop's thread only. Deletes itself after OnDone.
 class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadResponse> {
  public:
-  UploadStream(RecordService::Core& core, std::string proxy)
+  UploadStream(RecordService::Core& core, const std::string& proxy)
       : core_(core), intake_(proxy, environment(proxy)) {
     ++core_.stats.streams;
-    core_.post([this] {
-      core_.streams.emplace(this, [this] { end(); });
+    core_.post([this, proxy] {
+      const auto send_now = [this](UploadResponse response) { return send(std::move(response)); };
+      core_.streams.emplace(this, RecordService::Core::Stream{proxy, [this] { end(); }, send_now});
       if (core_.ending) {
         end();
       }
@@ -128,10 +135,7 @@ class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadR
                                        std::function<void(absl::Status)> done) {
       core_.append(proxy, std::move(batch), std::move(done));
     };
-    environment.send = [this](UploadResponse response) {
-      responses_.push_back(std::move(response));
-      write_next();
-    };
+    environment.send = [this](UploadResponse response) { send(std::move(response)); };
     environment.finish = [this](absl::Status status) { finish(std::move(status)); };
     environment.read = [this] {
       if (!end_) {
@@ -140,6 +144,15 @@ class UploadStream final : public grpc::ServerBidiReactor<UploadRequest, UploadR
       }
     };
     return environment;
+  }
+
+  bool send(UploadResponse response) {
+    if (end_) {
+      return false;
+    }
+    responses_.push_back(std::move(response));
+    write_next();
+    return true;
   }
 
   // What is not acknowledged yet comes again.
@@ -201,10 +214,24 @@ void RecordService::stop() {
   Core* core = core_.get();
   core->post([core] {
     core->ending = true;
-    for (const auto& [stream, end] : core->streams) {
-      end();
+    for (const auto& [key, stream] : core->streams) {
+      stream.end();
     }
   });
+}
+
+bool RecordService::close_connection(const std::string& proxy, const std::string& connection) {
+  std::promise<bool> told;
+  core_->post([&] {
+    UploadResponse response;
+    response.set_close_connection(connection);
+    bool sent = false;
+    for (const auto& [key, stream] : core_->streams) {
+      sent = (stream.proxy == proxy && stream.send(response)) || sent;
+    }
+    told.set_value(sent);
+  });
+  return told.get_future().get();
 }
 
 grpc::ServerBidiReactor<UploadRequest, UploadResponse>* RecordService::Upload(
@@ -213,7 +240,7 @@ grpc::ServerBidiReactor<UploadRequest, UploadResponse>* RecordService::Upload(
   if (!proxy.ok()) {
     return new RefusedStream(proxy.status());
   }
-  return new UploadStream(*core_, *std::move(proxy));
+  return new UploadStream(*core_, *proxy);
 }
 
 }  // namespace sluice::controlplane::analytics

@@ -37,6 +37,10 @@ class RecordService final : public telemetry::v1::RecordService::CallbackService
 
   const Stats& stats() const;
 
+  // Tells a proxy to close one of its connections. False: it is not connected. Blocks until it is
+  // on its way; not on gRPC's threads, nor after stop().
+  bool close_connection(const std::string& proxy, const std::string& connection);
+
   // Ends every stream with UNAVAILABLE, those that begin later too. Before grpc::Server::Shutdown,
   // which would wait for them.
   void stop();

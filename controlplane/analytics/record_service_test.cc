@@ -115,6 +115,22 @@ TEST_F(RecordServiceTest, StoresWhatComesAgainOnlyOnce) {
   EXPECT_EQ(stored(), 5u);
 }
 
+TEST_F(RecordServiceTest, TellsTheProxyThatHasAConnectionToCloseIt) {
+  grpc::ClientContext context;
+  context.AddMetadata("node", "node-1");
+  const auto stream = stub_->Upload(&context);
+  ASSERT_TRUE(stream->Write(batch(1, 1)));
+  UploadResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_FALSE(service_->close_connection("node-2", "c1"));
+  EXPECT_TRUE(service_->close_connection("node-1", "c1"));
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.close_connection(), "c1");
+  EXPECT_EQ(response.sequence(), 0u);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
 TEST_F(RecordServiceTest, RefusesWhoIsNotKnown) {
   grpc::ClientContext context;
   const auto stream = stub_->Upload(&context);

@@ -48,6 +48,8 @@ struct Services {
   pki::Proxies& proxies;
   pki::Joining& joining;
   Rollouts rollouts;
+  // Tells a proxy to close a connection; false: it is not connected. Any thread.
+  std::function<bool(const std::string& proxy, const std::string& connection)> close_connection;
   std::string organisation = store::kDefaultOrganisation;
   // For GetStatus: things to mend of the control plane itself, e.g. plain text beyond loopback.
   std::vector<std::string> warnings = {};

@@ -187,6 +187,36 @@ TEST(Usage, ComesFromTheRecords) {
       5);
 }
 
+TEST(Usage, ClosesALiveConnectionThroughItsProxy) {
+  World world;
+  std::vector<Record> records(2);
+  for (std::uint64_t i = 0; i < 2; ++i) {
+    records[i].set_epoch(1);
+    records[i].set_sequence(i + 1);
+    records[i].set_part(i == 0 ? Record::INTERIM : Record::FINAL);
+    records[i].set_connection_id(i == 0 ? "live" : "ended");
+    records[i].set_reason(i == 0 ? "" : "access token revoked");
+    records[i].mutable_end()->set_seconds(to_ms(system_wall()) / 1000);
+  }
+  ASSERT_TRUE(world.store->append_records("default", "edge", records).ok());
+  records[0].set_connection_id("elsewhere");
+  ASSERT_TRUE(world.store->append_records("default", "away", {records[0]}).ok());
+  const auto close = [&](const std::string& connection) {
+    admin::v1::CloseConnectionRequest request;
+    request.set_connection_id(connection);
+    return world.call<admin::v1::CloseConnectionResponse>("UsageService/CloseConnection", request);
+  };
+  ASSERT_TRUE(close("live").ok());
+  EXPECT_EQ(close("live")->proxy(), "edge");
+  EXPECT_EQ(world.closed.front(), "edge/live");
+  EXPECT_TRUE(absl::IsInvalidArgument(close("").status()));
+  EXPECT_TRUE(absl::IsNotFound(close("unheard").status()));
+  const absl::Status ended = close("ended").status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(ended));
+  EXPECT_NE(message_of(ended).find("access token revoked"), std::string_view::npos);
+  EXPECT_TRUE(absl::IsUnavailable(close("elsewhere").status()));
+}
+
 TEST(Status, CountsAndWarns) {
   World world;
   world.tell_the_story();

@@ -39,7 +39,11 @@ class World {
     joining = std::make_unique<pki::Joining>(
         *store, *authority, *proxies, [](const std::string&) { return false; }, "default");
     services = std::make_unique<Services>(
-        Services{*store, *editor, users, tokens, *proxies, *joining, fake_rollouts()});
+        Services{*store, *editor, users, tokens, *proxies, *joining, fake_rollouts(),
+                 [this](const std::string& proxy, const std::string& connection) {
+                   closed.push_back(proxy + "/" + connection);
+                   return proxy == "edge";
+                 }});
     table = make_service_table(*services);
   }
 
@@ -132,6 +136,7 @@ class World {
   std::unique_ptr<ServiceTable> table;
   std::vector<admin::v1::Proxy> connected;  // what discovery says
   std::vector<std::string> disconnected;
+  std::vector<std::string> closed;  // PROXY/CONNECTION
 };
 
 }  // namespace sluice::controlplane::api

@@ -6,6 +6,7 @@
 
 #include "controlplane/api/reflect.h"
 #include "controlplane/api/services.h"
+#include "proxy/base/log.h"
 
 namespace sluice::controlplane::api {
 namespace {
@@ -104,6 +105,46 @@ absl::StatusOr<admin::v1::ListConnectionsResponse> list_connections(
   return response;
 }
 
+// The proxy that has the connection, by its records.
+absl::StatusOr<std::string> holder_of(Services& services, const std::string& connection) {
+  if (connection.empty()) {
+    return invalid_argument("connection_id: which one? see `sluicectl connections list`");
+  }
+  store::ConnectionFilter filter;
+  filter.connection_id = connection;
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<store::ConnectionState> states,
+                          services.store.connections(services.organisation, filter));
+  if (states.empty()) {
+    return not_found(
+        fmt::format("connection_id: no record of {} has come in; proxies report live connections "
+                    "every few seconds, see `sluicectl connections list`",
+                    connection));
+  }
+  const telemetry::v1::Record& record = states.front().record;
+  if (!states.front().live) {
+    return failed_precondition(fmt::format("connection_id: {} is not open any more: {}", connection,
+                                           record.reason().empty() ? "it ended" : record.reason()));
+  }
+  return record.proxy();
+}
+
+absl::StatusOr<admin::v1::CloseConnectionResponse> close_connection(
+    Services& services, const CallContext& context,
+    const admin::v1::CloseConnectionRequest& request) {
+  SLUICE_ASSIGN_OR_RETURN(const std::string proxy, holder_of(services, request.connection_id()));
+  if (!services.close_connection(proxy, request.connection_id())) {
+    return unavailable(
+        fmt::format("the proxy {}, which has the connection, is not connected: see `sluicectl "
+                    "proxies list`, or POST /connections/{}/close to its admin port",
+                    proxy, request.connection_id()));
+  }
+  log::info("user {} closes connection {} on proxy {}", context.user, request.connection_id(),
+            proxy);
+  admin::v1::CloseConnectionResponse response;
+  response.set_proxy(proxy);
+  return response;
+}
+
 }  // namespace
 
 void add_usage_service(ServiceTable& table, Services& services) {
@@ -121,6 +162,11 @@ void add_usage_service(ServiceTable& table, Services& services) {
       "sluice.admin.v1.UsageService.ListConnections", {},
       [&services](const CallContext&, const admin::v1::ListConnectionsRequest& request) {
         return list_connections(services, request);
+      });
+  table.add<admin::v1::CloseConnectionRequest>(
+      "sluice.admin.v1.UsageService.CloseConnection", {},
+      [&services](const CallContext& context, const admin::v1::CloseConnectionRequest& request) {
+        return close_connection(services, context, request);
       });
 }
 

@@ -11,6 +11,9 @@
 namespace sluice::controlplane::cli {
 namespace {
 
+constexpr nanoseconds kCloseTime = seconds(10);
+constexpr nanoseconds kCloseCheck = milliseconds(100);
+
 const std::vector<Column>& record_columns() {
   static const std::vector<Column> kColumns{
       {"TIME", "end"},
@@ -107,9 +110,35 @@ absl::Status list(Context& context, const Filter& filter) {
                            {"UP", "messagesUp"},
                            {"DOWN", "messagesDown"},
                            {"STATUS", "status"},
+                           {"CODE", "code"},
                            {"CLOSE", "closeCode"},
                            {"REASON", "reason"}}));
   return absl::OkStatus();
+}
+
+// Tells the proxy, and waits for the connection's last record.
+absl::Status close(Context& context, const std::string& id) {
+  SLUICE_ASSIGN_OR_RETURN(Door * door, context.door());
+  SLUICE_ASSIGN_OR_RETURN(const boost::json::object told,
+                          door->call("UsageService/CloseConnection", {{"connectionId", id}}));
+  const std::string proxy = text_at(told, "proxy");
+  const Mono deadline = door->loop().clock().now() + kCloseTime;
+  while (door->loop().clock().now() < deadline) {
+    SLUICE_ASSIGN_OR_RETURN(const boost::json::object answer,
+                            door->call("UsageService/ListConnections", {{"connectionId", id}}));
+    const boost::json::array rows = array_of(answer, "connections");
+    if (!rows.empty() && text_at(rows[0], "live") != "yes") {
+      context.print(fmt::format("connection {} on proxy {} has ended: {}\n", id, proxy,
+                                text_at(rows[0], "reason")));
+      return absl::OkStatus();
+    }
+    (void)run(door->loop(),
+              sleep_until(door->loop().timers(), door->loop().clock().now() + kCloseCheck));
+  }
+  return unavailable(
+      fmt::format("proxy {} was told, but has not reported the connection's end yet; see "
+                  "`sluicectl connections list --id {}`",
+                  proxy, id));
 }
 
 // Prints records as they come in, until interrupted: asks once a second for those of the last
@@ -181,6 +210,11 @@ void add_usage(CLI::App& app, Context& context) {
       return follow ? tail(context, *filter) : list(context, *filter);
     });
   }
+  auto id = std::make_shared<std::string>();
+  CLI::App* command = connections->add_subcommand(
+      "close", "Close a live one: with 4006, or 1008 where the API says `standard`");
+  command->add_option("ID", *id, "its id, as in `connections list`")->required();
+  on_run(command, context, [&context, id] { return close(context, *id); });
 }
 
 }  // namespace sluice::controlplane::cli

@@ -103,7 +103,7 @@ constexpr std::array kCloses = {
     CloseRow{CloseCause::kIdle, 1001, 1001, "idle for too long"},
     CloseRow{CloseCause::kTooOld, 1001, 1001, "maximum age reached"},
     CloseRow{CloseCause::kControlFlood, 1008, 1008, "too many control frames"},
-    CloseRow{CloseCause::kClosedByOperator, 1008, 1008, "closed by an operator"},
+    CloseRow{CloseCause::kClosedByOperator, 4006, 1008, "closed by an operator"},
 };
 static_assert(in_order(kCloses, CloseCause::kClosedByOperator));
 

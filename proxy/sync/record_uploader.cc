@@ -18,6 +18,12 @@ void RecordUploader::on_response(const records::UploadResponse& response) {
   if (send_ == nullptr) {
     return;
   }
+  if (!response.close_connection().empty()) {
+    environment_.close(response.close_connection());
+  }
+  if (response.sequence() == 0) {
+    return;
+  }
   while (!unanswered_.empty() && unanswered_.front() <= response.sequence()) {
     unanswered_.pop_front();
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "proxy/base/status.h"
@@ -23,6 +24,8 @@ class RecordUploader {
     std::function<std::vector<records::Record>(std::uint64_t after, std::size_t records_max)> read;
     // All up to and including it are stored for good and may be freed.
     std::function<void(std::uint64_t epoch, std::uint64_t sequence)> acknowledged;
+    // An operator wants the connection of that id closed.
+    std::function<void(const std::string& connection)> close;
   };
   using Send = std::function<void(records::UploadRequest)>;
 
@@ -48,7 +51,7 @@ class RecordUploader {
 
   Environment environment_;
   Send send_;
-  std::uint64_t cursor_ = 0;        // last sequence sent on this stream
+  std::uint64_t cursor_ = 0;  // last sequence sent on this stream
   std::uint64_t acknowledged_ = 0;
   std::deque<std::uint64_t> unanswered_;  // last sequence of each batch
   std::uint64_t sent_ = 0;

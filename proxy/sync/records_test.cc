@@ -10,6 +10,7 @@ namespace {
 struct Spool {
   std::vector<records::Record> records;
   std::uint64_t acknowledged = 0;
+  std::vector<std::string> closed;
 
   void add(int count) {
     for (int i = 0; i < count; ++i) {
@@ -32,7 +33,8 @@ struct Spool {
             [this](std::uint64_t epoch, std::uint64_t sequence) {
               EXPECT_EQ(epoch, 7U);
               acknowledged = sequence;
-            }};
+            },
+            [this](const std::string& connection) { closed.push_back(connection); }};
   }
 };
 
@@ -77,6 +79,21 @@ TEST(RecordUploader, SendsWhatIsNotAcknowledgedAgainOnANewStream) {
   EXPECT_EQ(sent.size(), 3U);
 }
 
+TEST(RecordUploader, ClosesWhatItIsToldToAndTakesThatForNoAcknowledgement) {
+  Spool spool;
+  spool.add(5);
+  RecordUploader uploader(spool.environment());
+  uploader.on_connected([](const records::UploadRequest&) {});
+  uploader.on_response(stored(2));
+  records::UploadResponse close;
+  close.set_close_connection("c-1");
+  uploader.on_response(close);
+  EXPECT_EQ(spool.closed, std::vector<std::string>{"c-1"});
+  EXPECT_EQ(spool.acknowledged, 2U);
+  EXPECT_EQ(uploader.state().acknowledged_sequence, 2U);
+  EXPECT_EQ(uploader.state().batches_unanswered, 1U);
+}
+
 class Intake : public ::testing::Test {
  protected:
   records::UploadRequest batch(std::initializer_list<std::uint64_t> sequences,
@@ -93,16 +110,16 @@ class Intake : public ::testing::Test {
   std::vector<std::uint64_t> responses;
   absl::Status finished;
   int reads = 0;
-  RecordIntake intake{"node",
-                      {[this](std::vector<records::Record> batch, auto done) {
-                         appended.insert(appended.end(), batch.begin(), batch.end());
-                         waiting.push_back(done);
-                       },
-                       [this](const records::UploadResponse& response) {
-                         responses.push_back(response.sequence());
-                       },
-                       [this](absl::Status status) { finished = std::move(status); },
-                       [this] { ++reads; }}};
+  RecordIntake intake{
+      "node",
+      {[this](std::vector<records::Record> batch, auto done) {
+         appended.insert(appended.end(), batch.begin(), batch.end());
+         waiting.push_back(done);
+       },
+       [this](const records::UploadResponse& response) {
+         responses.push_back(response.sequence());
+       },
+       [this](absl::Status status) { finished = std::move(status); }, [this] { ++reads; }}};
 };
 
 TEST_F(Intake, AnswersWhenTheBatchIsStoredAndNamesTheProxy) {

@@ -318,6 +318,34 @@ def test_connections_by_the_control_plane(world, tmp_path):
     assert status == 401
     refused = wait_for(lambda: rows(world, refused=True, connectionId=headers["X-Request-Id"]), "reported", 20)[0]
     assert (refused["status"], refused["code"]) == (401, 900901)
+    shown = ctl("connections", "list", "--refused", "--id", headers["X-Request-Id"]).splitlines()
+    assert len(shown) == 2 and headers["X-Request-Id"] in shown[1] and "900901" in shown[1], shown
+    with ctl.start("connections", "tail", "--refused", "--id", headers["X-Request-Id"]) as tail:
+        try:
+            assert "CONNECTION" in tail.stdout.readline()
+            assert headers["X-Request-Id"] in tail.stdout.readline()
+        finally:
+            tail.kill()
+
+
+@pytest.mark.parametrize("style, code", [("reference", 4006), ("standard", 1008)])
+def test_an_operator_closes_a_connection_by_the_control_plane(world, tmp_path, style, code):
+    _, _, token, url = world.guest(closeCodes=style)
+    ctl = Ctl(world.control, tmp_path)
+    ctl("login", "--ca", world.control.ca, "--password-stdin", stdin=PASSWORD)
+    with RawClient(url, token) as client, RawClient(url, token) as other:
+        identity = client.headers["X-Request-Id"]
+        assert "every few seconds" in ctl.refused("connections", "close", "nothing")
+        client.send(1, "x")
+        client.next()
+        wait_for(lambda: rows(world, connectionId=identity), "it is reported", 20)
+        told = ctl.start("connections", "close", identity)
+        assert client.until_close() == (code, "closed by an operator")
+        out, error = told.communicate(timeout=30)
+        assert told.returncode == 0 and "has ended: closed by an operator" in out, (out, error)
+        other.send(1, "still here")
+        assert other.next()[2] == b"still here"
+    assert "not open any more: closed by an operator" in ctl.refused("connections", "close", identity)
 
 
 def rows(world, **request):

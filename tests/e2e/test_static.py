@@ -287,7 +287,7 @@ def test_an_operator_closes_a_connection(static, run):
             assert len(listed) == 2 and (mine["api"], mine["application"], mine["messages_up"]) == ("echo", "app", 1)
             assert (await asyncio.to_thread(static.post, f"/connections/{identity}/close"))[0] == 200
             await asyncio.wait_for(live.wait_closed(), 10)
-            assert (live.close_code, live.close_reason) == (1008, "closed by an operator")
+            assert (live.close_code, live.close_reason) == (4006, "closed by an operator")
             assert (await asyncio.to_thread(static.post, f"/connections/{identity}/close"))[0] == 404
             await other.send("y")
             assert await other.recv() == "y"
