@@ -156,7 +156,7 @@ absl::Status Process::load_static(bool first) {
   config::add_removals(loaded->delta, *parts_.snapshot);
   config::CompileResult result =
       config::compile(parts_.snapshot, loaded->delta, parts_.compile_context());
-  if (!result.faults.empty()) {
+  if (!loaded->faults.empty() || !result.faults.empty()) {
     return invalid_argument(loaded->text(result.faults));
   }
   for (const std::string& warning : loaded->warnings) {

@@ -25,13 +25,13 @@ absl::StatusOr<std::vector<config::Manifest>> load(const std::string& path) {
     while (const std::size_t size = std::fread(buffer, 1, sizeof buffer, stdin)) {
       text.append(buffer, size);
     }
-    SLUICE_ASSIGN_OR_RETURN(std::vector<config::Manifest> manifests,
-                            config::load_manifests(text, "stdin"));
-    SLUICE_RETURN_IF_ERROR(config::read_references(manifests));
-    return manifests;
+    config::ManifestFile parsed = config::parse_manifests(text, "stdin");
+    config::read_references(parsed);
+    return config::whole(std::move(parsed));
   }
   if (!fs::is_directory(path)) {
-    return config::load_manifest_file(path);
+    SLUICE_ASSIGN_OR_RETURN(config::ManifestFile parsed, config::parse_manifest_file(path));
+    return config::whole(std::move(parsed));
   }
   std::vector<std::string> files;
   for (const auto& entry : fs::recursive_directory_iterator(path)) {
@@ -42,12 +42,13 @@ absl::StatusOr<std::vector<config::Manifest>> load(const std::string& path) {
     }
   }
   std::sort(files.begin(), files.end());
-  std::vector<config::Manifest> all;
+  config::ManifestFile all;
   for (const std::string& file : files) {
-    SLUICE_ASSIGN_OR_RETURN(std::vector<config::Manifest> some, config::load_manifest_file(file));
-    all.insert(all.end(), some.begin(), some.end());
+    SLUICE_ASSIGN_OR_RETURN(config::ManifestFile some, config::parse_manifest_file(file));
+    std::move(some.manifests.begin(), some.manifests.end(), std::back_inserter(all.manifests));
+    std::move(some.faults.begin(), some.faults.end(), std::back_inserter(all.faults));
   }
-  return all;
+  return config::whole(std::move(all));
 }
 
 absl::StatusOr<boost::json::array> manifests_of(const std::string& path) {

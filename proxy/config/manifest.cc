@@ -25,7 +25,6 @@ struct FileFaults {
     list.push_back(line > 0 ? fmt::format("{}:{}: {}", file, line, message)
                             : fmt::format("{}: {}", file, message));
   }
-  absl::Status status() const { return invalid_argument(fmt::format("{}", fmt::join(list, "\n"))); }
 };
 
 std::string text_field(const google::protobuf::Struct& spec, const char* name) {
@@ -183,12 +182,22 @@ const google::protobuf::Descriptor* spec_descriptor(std::string_view kind) {
   return v1::Api::descriptor()->file()->FindMessageTypeByName(std::string(kind));
 }
 
-absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std::string_view file) {
+bool Source::is_unread(std::string_view field) const {
+  const auto within = [](std::string_view inner, std::string_view outer) {
+    return inner.starts_with(outer) && (inner.size() == outer.size() ||
+                                        inner[outer.size()] == '.' || inner[outer.size()] == '[');
+  };
+  return std::any_of(unread.begin(), unread.end(), [&](const std::string& one) {
+    return within(field, one) || within(one, field);
+  });
+}
+
+ManifestFile parse_manifests(std::string_view text, std::string_view file) {
   FileFaults faults{file, {}, {}};
   std::vector<Manifest> manifests;
   if (text.size() > limits::kResourceFileBytesMax) {
     faults.add(0, fmt::format("is larger than {} bytes", limits::kResourceFileBytesMax));
-    return faults.status();
+    return {{}, std::move(faults.list)};
   }
   // yaml-cpp reports by exceptions; none leaves here.
   try {
@@ -199,10 +208,18 @@ absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std:
     faults.add(error.mark.is_null() ? 0 : error.mark.line + 1,
                fmt::format("is no YAML: {}", error.msg));
   }
-  if (!faults.list.empty()) {
-    return faults.status();
+  return {std::move(manifests), std::move(faults.list)};
+}
+
+absl::StatusOr<std::vector<Manifest>> whole(ManifestFile file) {
+  if (!file.faults.empty()) {
+    return invalid_argument(fmt::format("{}", fmt::join(file.faults, "\n")));
   }
-  return manifests;
+  return std::move(file.manifests);
+}
+
+absl::StatusOr<std::vector<Manifest>> load_manifests(std::string_view text, std::string_view file) {
+  return whole(parse_manifests(text, file));
 }
 
 std::string to_yaml(const Manifest& manifest) {

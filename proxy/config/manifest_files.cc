@@ -64,9 +64,8 @@ std::string field_of(const Reference& reference) {
 
 }  // namespace
 
-absl::Status read_references(std::vector<Manifest>& manifests) {
-  std::vector<std::string> faults;
-  for (Manifest& manifest : manifests) {
+void read_references(ManifestFile& parsed) {
+  for (Manifest& manifest : parsed.manifests) {
     for (const Reference& reference : references()) {
       Value* value =
           reference.kind == manifest.kind ? find(manifest.spec, reference.path) : nullptr;
@@ -77,9 +76,10 @@ absl::Status read_references(std::vector<Manifest>& manifests) {
           std::filesystem::path(manifest.file).parent_path() / value->string_value().substr(1);
       absl::StatusOr<std::string> content = read_file(file.string());
       if (!content.ok()) {
-        faults.push_back(fmt::format("{}{} {}: {}: {}", manifest.place(field_of(reference)),
-                                     manifest.kind, manifest.name, field_of(reference),
-                                     message_of(content.status())));
+        const std::string field = field_of(reference);
+        parsed.faults.push_back(fmt::format("{}{} {}: {}: {}", manifest.place(field), manifest.kind,
+                                            manifest.name, field, message_of(content.status())));
+        manifest.unread.insert(field);
         continue;
       }
       while (reference.one_line && (content->ends_with('\n') || content->ends_with('\r'))) {
@@ -88,15 +88,13 @@ absl::Status read_references(std::vector<Manifest>& manifests) {
       value->set_string_value(*std::move(content));
     }
   }
-  return faults.empty() ? absl::OkStatus()
-                        : invalid_argument(fmt::format("{}", fmt::join(faults, "\n")));
 }
 
-absl::StatusOr<std::vector<Manifest>> load_manifest_file(const std::string& path) {
+absl::StatusOr<ManifestFile> parse_manifest_file(const std::string& path) {
   SLUICE_ASSIGN_OR_RETURN(const std::string text, read_file(path));
-  SLUICE_ASSIGN_OR_RETURN(std::vector<Manifest> manifests, load_manifests(text, path));
-  SLUICE_RETURN_IF_ERROR(read_references(manifests));
-  return manifests;
+  ManifestFile parsed = parse_manifests(text, path);
+  read_references(parsed);
+  return parsed;
 }
 
 }  // namespace sluice::config

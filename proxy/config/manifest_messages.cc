@@ -77,6 +77,7 @@ class Decoder {
 
   void message(const Struct& fields, const std::string& path, Message& out);
   std::vector<std::string>& faults() { return faults_; }
+  std::vector<std::string>& fields() { return fields_; }
 
  private:
   void field(const FieldDescriptor* field, const Value& value, const std::string& path,
@@ -93,10 +94,12 @@ class Decoder {
   void fault(const std::string& path, std::string_view message) {
     faults_.push_back(fmt::format("{}{} {}: {}: {}", manifest_.place(path), manifest_.kind,
                                   manifest_.name, path, message));
+    fields_.push_back(path);
   }
 
   const Manifest& manifest_;
   std::vector<std::string> faults_;
+  std::vector<std::string> fields_;  // of the faults
 };
 
 void Decoder::message(const Struct& fields, const std::string& path, Message& out) {
@@ -338,21 +341,30 @@ Struct encode(const Message& message) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Message>> to_resource(const Manifest& manifest) {
+Decoded decode(const Manifest& manifest) {
+  Decoded decoded;
   const Descriptor* descriptor = spec_descriptor(manifest.kind);
   if (descriptor == nullptr) {
-    return invalid_argument(fmt::format("{}kind '{}' is not {}{}", manifest.place("kind"),
-                                        manifest.kind, one_of(manifest_kinds()),
-                                        did_you_mean(manifest.kind, manifest_kinds())));
+    decoded.faults.push_back(fmt::format("{}kind '{}' is not {}{}", manifest.place("kind"),
+                                         manifest.kind, one_of(manifest_kinds()),
+                                         did_you_mean(manifest.kind, manifest_kinds())));
+    return decoded;
   }
-  std::unique_ptr<Message> message(
+  decoded.message.reset(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
   Decoder decoder(manifest);
-  decoder.message(manifest.spec, "spec", *message);
-  if (!decoder.faults().empty()) {
-    return invalid_argument(fmt::format("{}", fmt::join(decoder.faults(), "\n")));
+  decoder.message(manifest.spec, "spec", *decoded.message);
+  decoded.faults = std::move(decoder.faults());
+  decoded.unread = std::move(decoder.fields());
+  return decoded;
+}
+
+absl::StatusOr<std::unique_ptr<Message>> to_resource(const Manifest& manifest) {
+  Decoded decoded = decode(manifest);
+  if (!decoded.faults.empty()) {
+    return invalid_argument(fmt::format("{}", fmt::join(decoded.faults, "\n")));
   }
-  return message;
+  return std::move(decoded.message);
 }
 
 Manifest to_manifest(std::string_view kind, std::string_view name,

@@ -240,7 +240,7 @@ TEST(Manifest, PutsTheContentOfFilesInPlaceOfReferences) {
                                    "private_key_pem: literal}\n---\nkind: User\nname: u\nspec: "
                                    "{display_name: '@p.txt', password: '@p.txt'}\n---\n"
                                    "kind: Api\nname: a\nspec: {endpoints: {tls: {ca: '@a.crt'}}}\n";
-  const auto manifests = load_manifest_file((dir / "r.yaml").string());
+  const auto manifests = whole(parse_manifest_file((dir / "r.yaml").string()).value());
   ASSERT_TRUE(manifests.ok()) << manifests.status();
   const auto text = [&](std::size_t i, const char* field) {
     return (*manifests)[i].spec.fields().at(field).string_value();
@@ -250,13 +250,13 @@ TEST(Manifest, PutsTheContentOfFilesInPlaceOfReferences) {
   EXPECT_EQ(text(1, "password"), "secret word");
   EXPECT_EQ(text(1, "display_name"), "@p.txt");
   std::ofstream(dir / "r.yaml") << "kind: Secret\nname: s\nspec:\n  certificate_pem: '@none'\n";
-  const auto missing = load_manifest_file((dir / "r.yaml").string());
+  const auto missing = whole(parse_manifest_file((dir / "r.yaml").string()).value());
   EXPECT_NE(std::string(message_of(missing.status())).find("r.yaml:4: Secret s: spec.certificate"),
             std::string::npos)
       << missing.status();
-  EXPECT_TRUE(absl::IsNotFound(load_manifest_file((dir / "none").string()).status()));
+  EXPECT_TRUE(absl::IsNotFound(parse_manifest_file((dir / "none").string()).status()));
   std::ofstream(dir / "empty.yaml").flush();
-  EXPECT_TRUE(load_manifest_file((dir / "empty.yaml").string())->empty());
+  EXPECT_TRUE(parse_manifest_file((dir / "empty.yaml").string())->manifests.empty());
   std::filesystem::remove_all(dir);
 }
 

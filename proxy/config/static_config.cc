@@ -19,7 +19,7 @@ const std::vector<std::string> kKinds = {"Listener",    "Upstream",     "Api",  
 
 class Loader {
  public:
-  absl::StatusOr<StaticConfig> load(const std::vector<Manifest>& manifests);
+  StaticConfig load(ManifestFile file);
 
  private:
   template <class Spec>
@@ -28,7 +28,7 @@ class Loader {
     Spec spec;
   };
 
-  void read(const Manifest& manifest);
+  void read(Manifest& manifest);
   void add_resource(Kind kind, const Manifest& manifest, const google::protobuf::Message& spec);
   void add_default_plans();
   void warn_of(const Entry<v1::Api>& api);
@@ -38,8 +38,10 @@ class Loader {
   const v1::Plan* find_plan(const std::string& name) const;
 
   void fault(const Manifest& manifest, std::string_view field, std::string_view message) {
-    faults_.push_back(fmt::format("{}{} {}: {}: {}", manifest.place(field), manifest.kind,
-                                  manifest.name, field, message));
+    if (!manifest.is_unread(field)) {
+      config_.faults.push_back(fmt::format("{}{} {}: {}: {}", manifest.place(field), manifest.kind,
+                                           manifest.name, field, message));
+    }
   }
   void warn(const Manifest& manifest, std::string_view field, std::string_view message) {
     config_.warnings.push_back(
@@ -47,7 +49,6 @@ class Loader {
   }
 
   StaticConfig config_;
-  std::vector<std::string> faults_;
   std::map<std::string, v1::Plan> plans_;
   std::map<std::string, Entry<v1::Api>> apis_;
   std::map<std::string, Entry<v1::Application>> applications_;
@@ -74,30 +75,31 @@ void Loader::add_resource(Kind kind, const Manifest& manifest,
   config_.sources[{kind, manifest.name}] = manifest;
 }
 
-void Loader::read(const Manifest& manifest) {
+void Loader::read(Manifest& manifest) {
   if (std::find(kKinds.begin(), kKinds.end(), manifest.kind) == kKinds.end()) {
-    faults_.push_back(fmt::format("{}{} {}: a static file holds {} only", manifest.place("kind"),
-                                  manifest.kind, manifest.name, one_of(kKinds)));
+    config_.faults.push_back(fmt::format("{}{} {}: a static file holds {} only",
+                                         manifest.place("kind"), manifest.kind, manifest.name,
+                                         one_of(kKinds)));
     return;
   }
-  const auto message = to_resource(manifest);
-  if (!message.ok()) {
-    faults_.emplace_back(message_of(message.status()));
-    return;
-  }
+  // What of it can be read is there for others to refer to.
+  Decoded decoded = decode(manifest);
+  std::move(decoded.faults.begin(), decoded.faults.end(), std::back_inserter(config_.faults));
+  manifest.unread.insert(decoded.unread.begin(), decoded.unread.end());
+  const google::protobuf::Message& message = *decoded.message;
   if (manifest.kind == "Application") {
-    applications_[manifest.name] = {&manifest, as<v1::Application>(**message)};
+    applications_[manifest.name] = {&manifest, as<v1::Application>(message)};
   } else if (manifest.kind == "Subscription") {
-    subscriptions_.push_back({&manifest, as<v1::Subscription>(**message)});
+    subscriptions_.push_back({&manifest, as<v1::Subscription>(message)});
   } else if (manifest.kind == "Token") {
-    tokens_.push_back({&manifest, as<v1::Token>(**message)});
+    tokens_.push_back({&manifest, as<v1::Token>(message)});
   } else {
     if (manifest.kind == "Plan") {
-      plans_[manifest.name] = as<v1::Plan>(**message);
+      plans_[manifest.name] = as<v1::Plan>(message);
     } else if (manifest.kind == "Api") {
-      apis_[manifest.name] = {&manifest, as<v1::Api>(**message)};
+      apis_[manifest.name] = {&manifest, as<v1::Api>(message)};
     }
-    add_resource(*kind_from_name(manifest.kind), manifest, **message);
+    add_resource(*kind_from_name(manifest.kind), manifest, message);
   }
 }
 
@@ -191,8 +193,9 @@ void Loader::add_token(const Entry<v1::Token>& entry) {
   config_.identities.tokens.push_back(*std::move(token));
 }
 
-absl::StatusOr<StaticConfig> Loader::load(const std::vector<Manifest>& manifests) {
-  for (const Manifest& manifest : manifests) {
+StaticConfig Loader::load(ManifestFile file) {
+  config_.faults = std::move(file.faults);
+  for (Manifest& manifest : file.manifests) {
     read(manifest);
   }
   add_default_plans();
@@ -207,9 +210,9 @@ absl::StatusOr<StaticConfig> Loader::load(const std::vector<Manifest>& manifests
   std::set<Sha256> hashes;
   for (const model::Token& token : config_.identities.tokens) {
     if (!hashes.insert(token.hash).second) {
-      faults_.push_back(fmt::format("{}Token {} stands twice",
-                                    manifests.empty() ? "" : manifests[0].file + ": ",
-                                    hex(token.hash)));
+      config_.faults.push_back(fmt::format(
+          "{}Token {} stands twice", file.manifests.empty() ? "" : file.manifests[0].file + ": ",
+          hex(token.hash)));
     }
   }
   const bool listens = std::any_of(config_.delta.upserts.begin(), config_.delta.upserts.end(),
@@ -217,32 +220,31 @@ absl::StatusOr<StaticConfig> Loader::load(const std::vector<Manifest>& manifests
   if (!listens) {
     config_.warnings.emplace_back("there is no Listener, so nothing is served");
   }
-  if (!faults_.empty()) {
-    return invalid_argument(fmt::format("{}", fmt::join(faults_, "\n")));
-  }
   return std::move(config_);
 }
 
 }  // namespace
 
-std::string StaticConfig::text(const std::vector<Fault>& faults) const {
-  std::string lines;
-  for (const Fault& fault : faults) {
+std::string StaticConfig::text(const std::vector<Fault>& compiled) const {
+  std::string lines = fmt::format("{}", fmt::join(faults, "\n"));
+  for (const Fault& fault : compiled) {
     const auto source = sources.find(fault.key());
+    if (source != sources.end() && source->second.is_unread(fault.field)) {
+      continue;
+    }
     lines += lines.empty() ? "" : "\n";
     lines += (source == sources.end() ? "" : source->second.place(fault.field)) + fault.text();
   }
   return lines;
 }
 
-absl::StatusOr<StaticConfig> load_static(std::string_view text, std::string_view file) {
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<Manifest> manifests, load_manifests(text, file));
-  return Loader().load(manifests);
+StaticConfig load_static(std::string_view text, std::string_view file) {
+  return Loader().load(parse_manifests(text, file));
 }
 
 absl::StatusOr<StaticConfig> load_static_file(const std::string& path) {
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<Manifest> manifests, load_manifest_file(path));
-  return Loader().load(manifests);
+  SLUICE_ASSIGN_OR_RETURN(ManifestFile file, parse_manifest_file(path));
+  return Loader().load(std::move(file));
 }
 
 }  // namespace sluice::config

@@ -20,15 +20,19 @@ struct StaticConfig {
   // For people: an API that is CREATED serves nobody, and the like.
   std::vector<std::string> warnings;
   std::map<ResourceKey, Source> sources;
+  // What is wrong already: what cannot be read, and subscriptions, applications and tokens that do
+  // not fit what the file holds. The rest is for compile() with Mode::kAllOrNothing, which is to be
+  // asked all the same, so that people hear of all faults at once; none of it may be used then.
+  std::vector<std::string> faults;
 
-  // FILE:LINE: Kind name: field: message, one line each.
-  std::string text(const std::vector<Fault>& faults) const;
+  // `faults` and what compile() found: FILE:LINE: Kind name: field: message, one line each; without
+  // what compile() says of a field that could not be read.
+  std::string text(const std::vector<Fault>& compiled) const;
 };
 
-// Kinds Listener, Upstream, Api, Plan, Application, Subscription, Token, Secret. INVALID_ARGUMENT
-// lists every fault, one a line. Subscriptions, applications and tokens are checked against what
-// the file holds; the rest is for compile() with Mode::kAllOrNothing.
-absl::StatusOr<StaticConfig> load_static(std::string_view text, std::string_view file);
+// Kinds Listener, Upstream, Api, Plan, Application, Subscription, Token, Secret. Not OK: the file
+// cannot be read at all.
+StaticConfig load_static(std::string_view text, std::string_view file);
 absl::StatusOr<StaticConfig> load_static_file(const std::string& path);
 
 }  // namespace sluice::config

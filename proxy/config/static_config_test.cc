@@ -42,22 +42,19 @@ class Static : public testing::CompileTest {
  protected:
   Static() { context.mode = Mode::kAllOrNothing; }
 
-  static std::string fault(const std::string& text) {
-    const auto loaded = load_static(text, "s.yaml");
-    return loaded.ok() ? "" : std::string(message_of(loaded.status()));
-  }
+  static std::string fault(const std::string& text) { return load_static(text, "s.yaml").text({}); }
 };
 
 TEST_F(Static, MakesAWholeGateway) {
-  const auto loaded = load_static(kWhole, "s.yaml");
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_TRUE(loaded->warnings.empty()) << loaded->warnings[0];
-  const CompileResult result = apply(loaded->delta);
-  ASSERT_TRUE(result.faults.empty()) << loaded->text(result.faults);
+  const StaticConfig loaded = load_static(kWhole, "s.yaml");
+  ASSERT_TRUE(loaded.faults.empty()) << loaded.text({});
+  EXPECT_TRUE(loaded.warnings.empty()) << loaded.warnings[0];
+  const CompileResult result = apply(loaded.delta);
+  ASSERT_TRUE(result.faults.empty()) << loaded.text(result.faults);
   EXPECT_EQ(route("/echo/v1"), "echo ");
   EXPECT_EQ(snapshot->find_plan("Bronze")->messages, 1000u);
   Directory directory(std::numeric_limits<std::size_t>::max());
-  EXPECT_EQ(directory.assign(loaded->identities).size(), 2u);
+  EXPECT_EQ(directory.assign(loaded.identities).size(), 2u);
   const auto identity = directory.find(sha256(std::string_view("\0", 1)));
   ASSERT_TRUE(identity.has_value());
   EXPECT_EQ(identity->token->key_type, model::KeyType::kSandbox);
@@ -72,10 +69,10 @@ TEST_F(Static, SaysWhereACompileFaultStands) {
                                       "  context: /b\n  version: v1\n  endpoints:\n    sandbox:\n"
                                       "    - ftp://x/\n",
                                   "s.yaml");
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(loaded->warnings.size(), 1u);
-  const CompileResult result = apply(loaded->delta);
-  EXPECT_EQ(loaded->text(result.faults),
+  EXPECT_TRUE(loaded.faults.empty()) << loaded.text({});
+  EXPECT_EQ(loaded.warnings.size(), 1u);
+  const CompileResult result = apply(loaded.delta);
+  EXPECT_EQ(loaded.text(result.faults),
             "s.yaml:33: Api bad: spec.endpoints.sandbox[0]: 'ftp://' is not ws://, wss://, http:// "
             "or https://");
   EXPECT_EQ(snapshot->find_api("echo"), nullptr);
@@ -83,22 +80,73 @@ TEST_F(Static, SaysWhereACompileFaultStands) {
 
 TEST_F(Static, ReadAgainRemovesWhatIsGone) {
   auto loaded = load_static(std::string(kWhole) + "---\nkind: Plan\nname: Extra\n", "s.yaml");
-  ASSERT_TRUE(loaded.ok());
-  apply(loaded->delta);
+  apply(loaded.delta);
   EXPECT_NE(snapshot->find_plan("Extra"), nullptr);
   auto again = load_static(kWhole, "s.yaml");
-  add_removals(again->delta, *snapshot);
-  EXPECT_EQ(changed(apply(again->delta)), testing::Strings{"plan Extra"});
+  add_removals(again.delta, *snapshot);
+  EXPECT_EQ(changed(apply(again.delta)), testing::Strings{"plan Extra"});
   EXPECT_EQ(snapshot->find_plan("Extra"), nullptr);
   // Where the file replaces a default plan and later does not, the default is back.
   auto replaced = load_static(
       std::string(kWhole) + "---\nkind: Plan\nname: Gold\nspec: {messages: 7}\n", "s.yaml");
-  apply(replaced->delta);
+  apply(replaced.delta);
   EXPECT_EQ(snapshot->find_plan("Gold")->messages, 7u);
   again = load_static(kWhole, "s.yaml");
-  add_removals(again->delta, *snapshot);
-  apply(again->delta);
+  add_removals(again.delta, *snapshot);
+  apply(again.delta);
   EXPECT_EQ(snapshot->find_plan("Gold")->messages, 5000u);
+}
+
+TEST_F(Static, TellsEveryFaultAtOnceAndNoneTwice) {
+  // What cannot be read, what does not hold together and what does not compile.
+  const StaticConfig loaded = load_static(R"(kind: Listener
+name: ws
+spec: {address: 127.0.0.1, port: many}
+---
+kind: Api
+name: echo
+spec:
+  context: [echo]
+  version: v1
+  colour: red
+  state: PUBLISHED
+  plans: [Golden]
+  endpoints: {production: ["ftp://127.0.0.1:9100/"]}
+---
+kind: Plan
+name: Golden
+spec: {messages: lots}
+---
+kind: Apis
+name: x
+---
+kind: Application
+name: app
+spec: {plan: Nothing}
+---
+kind: Subscription
+spec: {application: nobody, api: echo, plan: Golden}
+)",
+                                          "s.yaml");
+  const CompileResult result = apply(loaded.delta);
+  const std::string text = loaded.text(result.faults);
+  const std::vector<std::string> wanted = {
+      "s.yaml:19: kind 'Apis'",
+      "s.yaml:3: Listener ws: spec.port",
+      "s.yaml:8: Api echo: spec.context",
+      "s.yaml:10: Api echo: spec.colour",
+      "s.yaml:17: Plan Golden: spec.messages",
+      "s.yaml:24: Application app: spec.plan",
+      "s.yaml:27: Subscription nobody:echo: spec.application",
+      "s.yaml:13: Api echo: spec.endpoints.production[0]",
+  };
+  for (const std::string& one : wanted) {
+    EXPECT_NE(text.find(one), std::string::npos) << one << " is not in\n" << text;
+  }
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n') + 1,
+            static_cast<std::ptrdiff_t>(wanted.size()))
+      << text;
+  EXPECT_EQ(result.snapshot->find_api("echo"), nullptr);
 }
 
 TEST_F(Static, RefusesWhatDoesNotHoldTogether) {
@@ -130,11 +178,11 @@ TEST_F(Static, RefusesWhatDoesNotHoldTogether) {
 }
 
 TEST_F(Static, WarnsOfWhatServesNobody) {
-  auto loaded =
+  const StaticConfig loaded =
       load_static("kind: Api\nname: a\nspec: {context: /a, version: v1, groups: [x]}\n", "s.yaml");
-  ASSERT_TRUE(loaded.ok());
-  EXPECT_EQ(loaded->warnings.size(), 3u);
-  EXPECT_EQ(loaded->warnings[0],
+  EXPECT_TRUE(loaded.faults.empty());
+  EXPECT_EQ(loaded.warnings.size(), 3u);
+  EXPECT_EQ(loaded.warnings[0],
             "s.yaml:1: Api a: is CREATED and answers 404; write `state: PUBLISHED` to serve it");
 }
 
