@@ -61,14 +61,30 @@ Task<absl::StatusOr<Reply>> read_reply(net::AsyncSide& side, std::string_view me
   co_return reply;
 }
 
+absl::Status with_hint(const absl::Status& status, std::string_view hint) {
+  return {status.code(), to_absl(fmt::format("{}; {}", message_of(status), hint))};
+}
+
 Task<absl::StatusOr<Reply>> exchange(net::Loop& loop, net::Resolver& resolver,
                                      net::ConnectTarget target, std::string request,
                                      nanoseconds timeout) {
   const Mono deadline = loop.clock().now() + timeout;
   const std::string method = request.substr(0, request.find(' '));
+  const std::shared_ptr<const net::TlsClientContext> tls = std::exchange(target.tls, nullptr);
+  const std::string host = target.host;
   auto connected = co_await net::connect(loop, resolver, std::move(target), deadline);
   if (!connected.ok()) {
-    co_return connected.status();
+    co_return with_hint(connected.status(),
+                        "is sluice-control running there? name its door by --server URL or "
+                        "SLUICE_SERVER");
+  }
+  if (tls != nullptr) {
+    connected = co_await net::tls_connect(loop, *std::move(connected), tls, host, deadline);
+  }
+  if (!connected.ok()) {
+    co_return with_hint(connected.status(),
+                        "the CA of the control plane that you mean is given by `sluicectl login "
+                        "--ca FILE` or SLUICE_CA (it is DATA/tls/ca.pem)");
   }
   net::AsyncSide side(loop, *std::move(connected));
   SLUICE_CO_RETURN_IF_ERROR(co_await side.write_all(request, deadline));
@@ -182,12 +198,8 @@ absl::StatusOr<Reply> Door::request(std::string_view method, std::string_view pa
       run(loop_, exchange(loop_, resolver_, std::move(target),
                           http::serialize(head) + std::string(body), timeout_));
   if (!reply.ok()) {
-    return absl::Status(
-        reply.status().code(),
-        to_absl(fmt::format("{}: {}{}", session_.server, message_of(reply.status()),
-                            session_.ca_pem.empty()
-                                ? " (a control plane's own CA must be given: `sluicectl login`)"
-                                : "")));
+    return absl::Status(reply.status().code(), to_absl(fmt::format("{}: {}", session_.server,
+                                                                   message_of(reply.status()))));
   }
   return reply;
 }
@@ -238,7 +250,9 @@ absl::StatusOr<SeenCa> fetch_ca(const Url& url) {
   BIO_set_conn_hostname(bio.get(), fmt::format("{}:{}", url.host, url.port).c_str());
   if (BIO_do_connect(bio.get()) != 1) {
     return unavailable(
-        fmt::format("{}:{} does not answer; is sluice-control running there?", url.host, url.port));
+        fmt::format("https://{}: does not answer; is sluice-control running there? name its door "
+                    "by --server URL or SLUICE_SERVER",
+                    url.authority()));
   }
   SSL* ssl = nullptr;
   BIO_get_ssl(bio.get(), &ssl);

@@ -235,7 +235,13 @@ Task<absl::Status> Client::receive() {
 Task<absl::Status> Client::talk(Url url, net::ConnectTarget target, http::Headers headers) {
   auto connected =
       co_await net::connect(loop_, resolver_, std::move(target), loop_.clock().now() + seconds(10));
-  SLUICE_CO_RETURN_IF_ERROR(connected.status());
+  if (!connected.ok()) {
+    co_return absl::Status(
+        connected.status().code(),
+        to_absl(fmt::format("{}; is sluice-proxy running and listening there? its log says "
+                            "`listening NAME ADDR:PORT`",
+                            message_of(connected.status()))));
+  }
   side_ = std::make_unique<net::AsyncSide>(loop_, *std::move(connected));
   SLUICE_CO_RETURN_IF_ERROR(co_await shake_hands(url, headers));
   read_input();

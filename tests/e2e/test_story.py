@@ -181,8 +181,12 @@ def test_not_logged_in(ctl, control):
     log_in(ctl, control)
     ctl("logout")
     assert "sluicectl login" in ctl.refused("api", "publish", "x")
+    log_in(ctl, control)
     control.stop()
-    assert "127.0.0.1" in ctl.refused("get", "api")
+    for command in (("get", "api"), ("login", "--password-stdin")):
+        error = ctl.refused(*command, stdin=PASSWORD)
+        assert ctl.env["SLUICE_SERVER"] in error and "is sluice-control running there?" in error, error
+        assert "--server" in error and "while receiving" not in error
 
 
 @pytest.fixture
