@@ -32,23 +32,25 @@ constexpr std::chrono::seconds kGrpcEndTime{3};
 
 std::string database_file(const Options& options) { return options.data_dir + "/control.db"; }
 
-// The addresses that nobody may name as a backend: a request through a proxy would come from
-// within.
+// How the port may be named as a backend, by which a request through a proxy would come from
+// within: nobody may.
+void add_own_address(std::vector<std::string>& own, const Address& address) {
+  if (address.port == 0) {
+    return;  // known once it is taken
+  }
+  own.push_back(address.text());
+  if (address.ip == "0.0.0.0" || address.ip == "::") {
+    own.push_back(Address{"127.0.0.1", address.port}.text());
+    own.push_back(Address{"::1", address.port}.text());
+  }
+}
+
 std::vector<std::string> own_addresses(const Options& options) {
   std::vector<std::string> own = {kProxyAdmin};
-  std::vector<Address> ports = {options.http, options.grpc};
+  add_own_address(own, options.http);
+  add_own_address(own, options.grpc);
   if (options.open) {
-    ports.push_back(*options.open);
-  }
-  for (const Address& address : ports) {
-    if (address.port == 0) {
-      continue;
-    }
-    own.push_back(address.text());
-    if (address.ip == "0.0.0.0" || address.ip == "::") {
-      own.push_back(Address{"127.0.0.1", address.port}.text());
-      own.push_back(Address{"::1", address.port}.text());
-    }
+    add_own_address(own, *options.open);
   }
   return own;
 }
@@ -138,12 +140,20 @@ absl::Status Process::start() {
   SLUICE_RETURN_IF_ERROR(start_grpc());     // proxies may come ...
   SLUICE_RETURN_IF_ERROR(start_door());     // ... before people, who would wait for their rollouts
   const std::vector<std::uint16_t> ports = door_->ports();
-  log::info("listening door {}", Address{options_.http.ip, ports[0]}.text());
+  std::vector<std::pair<const char*, Address>> bound = {
+      {"door", {options_.http.ip, ports[0]}},
+      {"grpc", {options_.grpc.ip, static_cast<std::uint16_t>(grpc_port_)}}};
   if (options_.open) {
-    log::info("listening public {}", Address{options_.open->ip, ports[1]}.text());
+    bound.push_back({"public", {options_.open->ip, ports[1]}});
   }
-  log::info("listening grpc {}",
-            Address{options_.grpc.ip, static_cast<std::uint16_t>(grpc_port_)}.text());
+  std::vector<std::string> own;
+  for (const auto& [name, address] : bound) {
+    add_own_address(own, address);
+  }
+  editor_->add_own_addresses(std::move(own));
+  for (const auto& [name, address] : bound) {
+    log::info("listening {} {}", name, address.text());
+  }
   return absl::OkStatus();
 }
 

@@ -31,6 +31,7 @@ sync::ConfigClient::Environment Managed::config_environment() {
   environment.publish = [this](std::shared_ptr<const config::Snapshot> snapshot,
                                std::vector<model::Subject> changed, std::function<void()> done) {
     parts_.snapshot = snapshot;
+    parts_.resolver.allow_local(snapshot->allows_local_endpoints());
     worker::Publication publication{std::move(snapshot), std::move(changed)};
     return parts_.workers->publish(std::move(publication), std::move(done));
   };

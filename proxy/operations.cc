@@ -188,6 +188,9 @@ void Operations::add_metrics() {
   counter("sluice_downstream_cx_no_descriptor_total",
           "Connections closed at once because no descriptor was left.",
           [this] { return static_cast<double>(totals_.refused_no_descriptors); });
+  counter("sluice_names_refused_local_total",
+          "Look-ups of endpoints that led to link-local and metadata addresses alone.",
+          [this] { return static_cast<double>(parts_.resolver.refused_local()); });
   counter("sluice_records_dropped_total", "Records given up: spool full or queue full.",
           [this] { return static_cast<double>(parts_.sink->dropped()); });
   counter("sluice_account_slots_exhausted_total", "Exchanges for which no slot was free.",

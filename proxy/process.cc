@@ -172,6 +172,7 @@ void Process::apply_static(config::StaticConfig config, config::CompileResult re
   std::vector<model::Subject> changed = parts_.directory.assign(std::move(config.identities));
   changed.insert(changed.end(), result.changed.begin(), result.changed.end());
   parts_.snapshot = result.snapshot;
+  parts_.resolver.allow_local(result.snapshot->allows_local_endpoints());
   worker::Publication publication{result.snapshot, std::move(changed)};
   const std::vector<config::Fault> faults = parts_.workers->publish(
       std::move(publication), [] { log::info("the resource file is in force"); });

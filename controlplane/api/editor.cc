@@ -184,6 +184,11 @@ absl::Status Editor::take(const store::Change& change, config::Delta& delta) {
   return absl::OkStatus();
 }
 
+void Editor::add_own_addresses(std::vector<std::string> addresses) {
+  std::lock_guard lock(mutex_);
+  std::move(addresses.begin(), addresses.end(), std::back_inserter(own_addresses_));
+}
+
 absl::StatusOr<Editor::Outcome> Editor::edit(const Wish& wish, bool dry_run) {
   std::lock_guard lock(mutex_);
   absl::StatusOr<Outcome> outcome;
@@ -248,7 +253,7 @@ config::CompileResult Editor::compile(const model::Draft& draft, config::Delta d
       [&draft](std::string_view group) {
         return allows_local(draft.find({"GatewayGroup", std::string(group)}));
       },
-      options_.own_addresses,
+      own_addresses_,
       {}};
   std::shared_ptr<const config::Snapshot> base = snapshot_;
   if (closes_local(draft)) {

@@ -22,7 +22,8 @@ struct EditorOptions {
   store::Store& store;                     // outlives the editor
   const filter::FilterRegistry& registry;  // likewise
   std::string organisation = store::kDefaultOrganisation;
-  // HOST:PORT of the control plane's ports and the proxies' admin: refused as endpoints.
+  // HOST:PORT of the control plane's ports and the proxies' admin, as far as they are known before
+  // the first edit: refused as endpoints.
   std::vector<std::string> own_addresses;
 };
 
@@ -49,6 +50,9 @@ class Editor {
   // something is in use; nothing has changed then. `dry_run`: all but the commit.
   absl::StatusOr<Outcome> edit(const Wish& wish, bool dry_run = false);
 
+  // Further addresses that are refused as endpoints from now on: ports that were taken meanwhile.
+  void add_own_addresses(std::vector<std::string> addresses);
+
   // Commits these at the first start; later it does nothing.
   absl::Status seed(const std::vector<model::Resource>& resources);
 
@@ -65,7 +69,9 @@ class Editor {
 
  private:
   explicit Editor(EditorOptions options)
-      : options_(std::move(options)), snapshot_(config::Snapshot::empty()) {}
+      : options_(std::move(options)),
+        own_addresses_(options_.own_addresses),
+        snapshot_(config::Snapshot::empty()) {}
 
   absl::Status load();
   absl::Status refresh();
@@ -79,6 +85,7 @@ class Editor {
 
   const EditorOptions options_;
   std::mutex mutex_;  // guards what follows
+  std::vector<std::string> own_addresses_;
   filter::SharedState shared_;
   model::Catalogue catalogue_;
   std::shared_ptr<const config::Snapshot> snapshot_;

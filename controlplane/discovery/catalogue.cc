@@ -34,7 +34,13 @@ void refer_to_upstreams(const google::protobuf::RepeatedPtrField<std::string>& e
 
 }  // namespace
 
-absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key, std::string spec) {
+bool allows_local(const std::string& gateway_group) {
+  v1::GatewayGroup group;
+  return group.ParseFromString(gateway_group) && group.allow_local_endpoints();
+}
+
+absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key,
+                                                     std::string spec) const {
   Item item;
   if (key.kind == Kind::kApi) {
     v1::Api api;
@@ -52,6 +58,12 @@ absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key, std
     if (!listener.group().empty()) {
       item.groups.insert(listener.group());
     }
+    const bool allowed = local_groups_.contains(
+        listener.group().empty() ? std::string(kDefaultGroup) : listener.group());
+    if (listener.allow_local_endpoints() != allowed) {
+      listener.set_allow_local_endpoints(allowed);
+      item.resource = sync::make_resource(key.name, listener);
+    }
     if (listener.has_tls()) {
       item.refers.insert({Kind::kSecret, listener.tls().secret()});
     }
@@ -60,11 +72,13 @@ absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key, std
   if (grouped && item.groups.empty()) {
     item.groups.insert(std::string(kDefaultGroup));
   }
-  auto resource = std::make_shared<sync::Resource>();
-  resource->name = key.name;
-  resource->version = sync::content_version(spec);
-  resource->bytes = std::move(spec);
-  item.resource = std::move(resource);
+  if (item.resource == nullptr) {
+    auto resource = std::make_shared<sync::Resource>();
+    resource->name = key.name;
+    resource->version = sync::content_version(spec);
+    resource->bytes = std::move(spec);
+    item.resource = std::move(resource);
+  }
   return item;
 }
 
@@ -72,6 +86,11 @@ absl::Status Catalogue::load(const store::Store& store, const std::string& organ
   Touched ignored;
   items_.clear();
   groups_.clear();
+  SLUICE_ASSIGN_OR_RETURN(const std::vector<store::Row> groups,
+                          store.all(organisation, "GatewayGroup"));
+  for (const store::Row& row : groups) {
+    set_group(row.name, allows_local(row.spec), ignored);
+  }
   for (const Kind kind : config::kCompiledKinds) {
     SLUICE_ASSIGN_OR_RETURN(std::vector<store::Row> rows,
                             store.all(organisation, std::string(config::kind_name(kind))));
@@ -89,6 +108,23 @@ absl::Status Catalogue::put(const ResourceKey& key, std::string spec, Touched& t
   SLUICE_ASSIGN_OR_RETURN(const Item item, make_item(key, std::move(spec)));
   replace(key, &item, touched);
   return absl::OkStatus();
+}
+
+void Catalogue::set_group(const std::string& name, bool allow_local_endpoints, Touched& touched) {
+  const bool changed =
+      allow_local_endpoints ? local_groups_.insert(name).second : local_groups_.erase(name) > 0;
+  if (!changed) {
+    return;
+  }
+  std::map<ResourceKey, std::string> listeners;
+  for (const auto& [key, item] : items_) {
+    if (key.kind == Kind::kListener && item.groups.contains(name)) {
+      listeners.emplace(key, item.resource->bytes);
+    }
+  }
+  for (auto& [key, spec] : listeners) {
+    put(key, std::move(spec), touched).IgnoreError();  // it was parsed before
+  }
 }
 
 void Catalogue::erase(const ResourceKey& key, Touched& touched) { replace(key, nullptr, touched); }

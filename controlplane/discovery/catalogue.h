@@ -15,6 +15,9 @@
 
 namespace sluice::controlplane::discovery {
 
+// Whether a serialised sluice.config.v1.GatewayGroup has allow_local_endpoints.
+bool allows_local(const std::string& gateway_group);
+
 // A group sees its own APIs and listeners, the Upstreams that those APIs and the Secrets that those
 // listeners refer to, and every Plan. One thread.
 class Catalogue {
@@ -29,6 +32,9 @@ class Catalogue {
   // cannot be parsed; then nothing changed.
   absl::Status put(const config::ResourceKey& key, std::string spec, Touched& touched);
   void erase(const config::ResourceKey& key, Touched& touched);
+
+  // What a GatewayGroup says (absent: nothing is allowed): its listeners carry it to its proxies.
+  void set_group(const std::string& name, bool allow_local_endpoints, Touched& touched);
 
   // A proxy of the group has come: from now on it is told of changes, though nothing is its own.
   void add_group(const std::string& group) { group_of(group); }
@@ -49,12 +55,13 @@ class Catalogue {
     std::map<config::ResourceKey, int> referred;  // by how many of the group's APIs and listeners
   };
 
-  static absl::StatusOr<Item> make_item(const config::ResourceKey& key, std::string spec);
+  absl::StatusOr<Item> make_item(const config::ResourceKey& key, std::string spec) const;
   void replace(const config::ResourceKey& key, const Item* item, Touched& touched);
   void show(const std::string& name, Group& group, const config::ResourceKey& key, bool seen,
             Touched& touched);
   Group& group_of(const std::string& name);
 
+  std::set<std::string> local_groups_;  // that allow local endpoints
   std::map<config::ResourceKey, Item> items_;
   std::map<std::string, Group, std::less<>> groups_;
 };

@@ -117,6 +117,32 @@ TEST_F(Groups, SeeSecretsOfTheirListenersAlone) {
   EXPECT_FALSE(sees("x", Kind::kSecret, "cert"));
 }
 
+TEST_F(Groups, TellTheirListenersWhetherLocalEndpointsAreAllowed) {
+  const auto allowed = [this](const std::string& group, const std::string& name) {
+    v1::Listener listener;
+    listener.ParseFromString(catalogue.get(group, Kind::kListener, name)->bytes);
+    return listener.allow_local_endpoints();
+  };
+  Catalogue::Touched touched;
+  put(Kind::kListener, "ws", listener("x", ""));
+  put(Kind::kListener, "other", listener("y", ""));
+  EXPECT_FALSE(allowed("x", "ws"));
+  catalogue.set_group("x", true, touched);
+  EXPECT_EQ(text(touched), "x:Listener/ws ");
+  EXPECT_TRUE(allowed("x", "ws"));
+  EXPECT_FALSE(allowed("y", "other"));
+  put(Kind::kListener, "late", listener("x", ""));
+  EXPECT_TRUE(allowed("x", "late"));
+  // The group decides, not the listener.
+  v1::Listener wants;
+  wants.set_group("y");
+  wants.set_allow_local_endpoints(true);
+  put(Kind::kListener, "other", wants.SerializeAsString());
+  EXPECT_FALSE(allowed("y", "other"));
+  catalogue.set_group("x", false, touched);
+  EXPECT_FALSE(allowed("x", "ws"));
+}
+
 TEST_F(Groups, ShareOneSerialisation) {
   put(Kind::kApi, "a", api({"x", "y"}));
   EXPECT_EQ(catalogue.get("x", Kind::kApi, "a"), catalogue.get("y", Kind::kApi, "a"));

@@ -150,12 +150,20 @@ absl::Status Hub::apply(const std::vector<store::Change>& changes) {
   // All reads before any change, so that a failing store leaves everything for the next try.
   std::set<config::ResourceKey> identities;
   std::map<config::ResourceKey, std::optional<std::string>> specs;
+  std::map<std::string, bool> groups_local;  // GatewayGroups: what they allow
   for (const store::Change& change : changes) {
     const std::optional<Kind> kind = config::kind_from_name(change.kind);
     if (change.kind == "Application" || change.kind == "Subscription") {
       identities.insert({Kind::kGrants, change.name.substr(0, change.name.find(':'))});
     } else if (kind && is_identity(*kind)) {
       identities.insert({*kind, change.name});
+    } else if (change.kind == "GatewayGroup") {
+      const absl::StatusOr<store::Row> row =
+          store_.get(options_.organisation, change.kind, change.name);
+      if (!row.ok() && !absl::IsNotFound(row.status())) {
+        return row.status();
+      }
+      groups_local[change.name] = row.ok() && allows_local(row->spec);
     } else if (kind) {
       absl::StatusOr<store::Row> row = store_.get(options_.organisation, change.kind, change.name);
       if (!row.ok() && !absl::IsNotFound(row.status())) {
@@ -165,6 +173,9 @@ absl::Status Hub::apply(const std::vector<store::Change>& changes) {
     }
   }
   Catalogue::Touched touched;
+  for (const auto& [group, allowed] : groups_local) {
+    catalogue_.set_group(group, allowed, touched);
+  }
   for (auto& [key, spec] : specs) {
     if (!spec) {
       catalogue_.erase(key, touched);

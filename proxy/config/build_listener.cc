@@ -136,6 +136,7 @@ std::shared_ptr<CompiledListener> build_listener(const v1::Listener& spec, Fault
   read_tls(spec, *listener, around.secrets, faults);
   read_hops(spec, *listener, faults);
   read_limits(spec, *listener, faults);
+  listener->allow_local_endpoints = spec.allow_local_endpoints();
 
   google::protobuf::RepeatedPtrField<v1::FilterConfig> specs = spec.filters();
   if (specs.empty()) {

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "proxy/config/build.h"
+#include "proxy/net/connect.h"
 
 namespace sluice::config {
 namespace {
@@ -159,8 +160,7 @@ std::optional<model::Endpoint> read_endpoint(std::string_view url, std::string_v
 bool is_local(const model::Endpoint& endpoint, const CompileContext& context) {
   std::string copy = endpoint.host;
   const std::string_view host = lower_host(copy);
-  const std::optional<IpAddress> ip = parse_ip(host);
-  if ((ip && ip->is_link_local_or_metadata()) || host == "metadata.google.internal" ||
+  if (net::is_link_local_or_metadata(std::string(host)) || host == "metadata.google.internal" ||
       host == "metadata" || host == "instance-data") {
     return true;
   }

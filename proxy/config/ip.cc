@@ -23,11 +23,6 @@ bool IpAddress::is_loopback() const { return in(*this, "127.0.0.0/8") || in(*thi
 
 bool IpAddress::is_unspecified() const { return in(*this, "0.0.0.0") || in(*this, "::"); }
 
-bool IpAddress::is_link_local_or_metadata() const {
-  return in(*this, "169.254.0.0/16") || in(*this, "fe80::/10") || in(*this, "fd00:ec2::254") ||
-         in(*this, "100.100.100.200");
-}
-
 std::optional<IpAddress> parse_ip(std::string_view text) {
   // inet_pton wants an end, and nothing longer is an address.
   char buffer[INET6_ADDRSTRLEN] = {};

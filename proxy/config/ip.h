@@ -20,7 +20,6 @@ struct IpAddress {
   bool is_unspecified() const;  // 0.0.0.0, ::
   // 169.254.0.0/16 (cloud metadata services too), fe80::/10, and the metadata addresses
   // fd00:ec2::254 and 100.100.100.200.
-  bool is_link_local_or_metadata() const;
 };
 
 // IPv4 dotted quads and RFC 4291 forms, without brackets or zone.

@@ -24,6 +24,11 @@ std::shared_ptr<const Snapshot> Snapshot::empty() {
   return snapshot;
 }
 
+bool Snapshot::allows_local_endpoints() const {
+  return std::any_of(listeners_.begin(), listeners_.end(),
+                     [](const auto& listener) { return listener->allow_local_endpoints; });
+}
+
 const std::shared_ptr<const CompiledListener>& Snapshot::find_listener(
     std::string_view name) const {
   static const std::shared_ptr<const CompiledListener> none;

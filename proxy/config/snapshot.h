@@ -50,6 +50,7 @@ struct CompiledListener {
   std::vector<IpPrefix> trusted_hops;
   std::size_t request_head_bytes_max = 0;
   nanoseconds request_head_timeout{};
+  bool allow_local_endpoints = false;
   Sha256 content{};
 
   std::string_view key() const { return name; }
@@ -145,6 +146,8 @@ class Snapshot {
   }
   // Null if there is none. This and the references below are valid as long as the snapshot.
   const std::shared_ptr<const CompiledListener>& find_listener(std::string_view name) const;
+  // Whether a listener says that names may lead to link-local and metadata addresses.
+  bool allows_local_endpoints() const;
 
   // `path`: of a request, without query, as received. The longest claimed prefix that ends at a
   // segment decides; a longer path's rest is the topic. RETIRED and CREATED APIs match nothing.

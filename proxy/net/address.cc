@@ -5,6 +5,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "proxy/net/connect.h"
 #include "proxy/net/tcp_side.h"
 
 namespace sluice::net {
@@ -53,6 +54,22 @@ absl::StatusOr<sockaddr_storage> to_sockaddr(const std::string& ip, std::uint16_
 
 socklen_t sockaddr_size(const sockaddr_storage& address) {
   return address.ss_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+}
+
+bool is_link_local_or_metadata(const std::string& ip) {
+  const absl::StatusOr<sockaddr_storage> address = to_sockaddr(ip, 0);
+  if (!address.ok()) {
+    return false;
+  }
+  std::string plain = to_peer_address(*address).ip;  // IPv4 in IPv6 is IPv4
+  in_addr v4{};
+  if (::inet_pton(AF_INET, plain.c_str(), &v4) == 1) {
+    const std::uint32_t bits = ntohl(v4.s_addr);
+    return bits >> 16 == 0xa9fe || bits == 0x646464c8;  // 169.254.0.0/16, 100.100.100.200
+  }
+  in6_addr v6{};
+  ::inet_pton(AF_INET6, plain.c_str(), &v6);
+  return IN6_IS_ADDR_LINKLOCAL(&v6) || plain == "fd00:ec2::254";
 }
 
 std::string format_address(const std::string& ip, std::uint16_t port) {

@@ -54,8 +54,7 @@ absl::StatusOr<std::unique_ptr<Side>> begin(Loop& loop, const std::string& ip, s
     ::close(fd);
     return connect_error(where, connect_reason(error));
   }
-  std::unique_ptr<TcpSide> side =
-      TcpSide::create(loop, fd, address, /*connecting=*/true);
+  std::unique_ptr<TcpSide> side = TcpSide::create(loop, fd, address, /*connecting=*/true);
   if (side == nullptr) {
     return connect_error(where, connect_reason(errno));
   }
@@ -77,7 +76,11 @@ Task<absl::StatusOr<std::unique_ptr<Side>>> connect_one(Loop& loop, std::string 
     co_return deadline_exceeded(fmt::format("connecting to {} took too long", where));
   }
   if (absl::IsUnavailable(status)) {
-    co_return connect_error(where, message_of(status));
+    // A socket that could not connect says so at its first read.
+    std::string_view reason = message_of(status);
+    constexpr std::string_view kReading = " while receiving";
+    reason.remove_suffix(reason.ends_with(kReading) ? kReading.size() : 0);
+    co_return connect_error(where, reason);
   }
   if (!status.ok()) {
     co_return status;

@@ -19,7 +19,11 @@ namespace sluice::net {
 // tasks that are in it.
 class Resolver {
  public:
-  Resolver();
+  // What the system says of a name: literal addresses, at least one. Blocks.
+  using LookUp = std::function<absl::StatusOr<std::vector<std::string>>(const std::string& host)>;
+
+  Resolver();  // getaddrinfo
+  explicit Resolver(LookUp look_up);
   ~Resolver();
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
@@ -32,10 +36,21 @@ class Resolver {
       Loop& loop, std::string host, Mono deadline,
       nanoseconds age_max = limits::kResolverCacheTime);
 
+  // Whether names may lead to link-local and metadata addresses; literals always may, whoever
+  // configured them has decided. Such an address is left out of an answer; a name that has no other
+  // is UNAVAILABLE. Any thread. Default: they may.
+  void allow_local(bool allow);
+  // Answers that had nothing else, since the start.
+  std::uint64_t refused_local() const;
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// 169.254.0.0/16, fe80::/10, and the addresses at which clouds serve a machine's credentials. False
+// for what is no address.
+bool is_link_local_or_metadata(const std::string& ip);
 
 struct ConnectTarget {
   std::string host;

@@ -41,6 +41,46 @@ TEST(Acceptor, RefusesWhatIsNoAddress) {
   EXPECT_FALSE(Acceptor::listen(loop, {"192.0.2.1", 0, false}, nullptr).ok());
 }
 
+TEST(Addresses, TellLinkLocalAndMetadataOnes) {
+  for (const char* ip :
+       {"169.254.0.9", "169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "febf::1",
+        "[fe80::1]", "fd00:ec2::254", "fd00:0ec2:0::254", "100.100.100.200"}) {
+    EXPECT_TRUE(is_link_local_or_metadata(ip)) << ip;
+  }
+  for (const char* ip : {"169.253.255.255", "127.0.0.1", "::1", "fec0::1", "fd00:ec2::253",
+                         "100.100.100.201", "metadata", ""}) {
+    EXPECT_FALSE(is_link_local_or_metadata(ip)) << ip;
+  }
+}
+
+using Answer = absl::StatusOr<std::vector<std::string>>;
+
+TEST(Resolver, LeavesOutLinkLocalAndMetadataAddressesUnlessTheyAreAllowed) {
+  Loop loop(1);
+  int asked = 0;
+  Resolver resolver([&asked](const std::string& host) -> Answer {
+    ++asked;
+    if (host == "both") {
+      return std::vector<std::string>{"fe80::1", "127.0.0.1"};
+    }
+    return std::vector<std::string>{"169.254.169.254"};
+  });
+  const auto resolve = [&](const std::string& host) {
+    return run_task(loop, resolver.resolve(loop, host, soon(loop)));
+  };
+  EXPECT_EQ(resolve("inside").value(), std::vector<std::string>{"169.254.169.254"});
+  resolver.allow_local(false);
+  const Answer refused = resolve("inside");
+  EXPECT_TRUE(absl::IsUnavailable(refused.status()));
+  EXPECT_NE(message_of(refused.status()).find("allow_local_endpoints"), std::string_view::npos);
+  EXPECT_EQ(resolve("both").value(), std::vector<std::string>{"127.0.0.1"});
+  EXPECT_EQ(resolve("169.254.0.1").value(), std::vector<std::string>{"169.254.0.1"});
+  EXPECT_EQ(resolver.refused_local(), 1u);
+  resolver.allow_local(true);
+  EXPECT_TRUE(resolve("inside").ok());
+  EXPECT_EQ(asked, 2) << "what is cached is judged anew";
+}
+
 TEST(Acceptor, ProbeFindsAFreePort) {
   auto port = probe_port("127.0.0.1", 0);
   ASSERT_TRUE(port.ok()) << port.status();

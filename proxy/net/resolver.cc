@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <netdb.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
@@ -11,6 +13,7 @@
 #include <utility>
 
 #include "proxy/base/limits.h"
+#include "proxy/base/log.h"
 #include "proxy/base/wait.h"
 #include "proxy/net/connect.h"
 #include "proxy/net/tcp_side.h"
@@ -65,12 +68,18 @@ struct Cached {
 }  // namespace
 
 struct Resolver::Impl {
+  explicit Impl(LookUp how) : look_up(std::move(how)) {}
   ~Impl();
+  absl::StatusOr<Addresses> admit(const std::string& host, Addresses addresses);
   bool find_cached(const std::string& host, Mono since, Addresses& addresses);
   bool enqueue(std::shared_ptr<Lookup> lookup);
   void serve();
   void answer(const std::shared_ptr<Lookup>& lookup);
+  void warn_of_local(const Lookup& lookup) const;
 
+  const LookUp look_up;
+  std::atomic<bool> allow_local{true};
+  std::atomic<std::uint64_t> refused_local{0};
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
   std::deque<std::shared_ptr<Lookup>> queue;
@@ -130,6 +139,33 @@ void Resolver::Impl::serve() {
   }
 }
 
+// Once a look-up, not once a connection.
+void Resolver::Impl::warn_of_local(const Lookup& lookup) const {
+  const auto local = std::find_if(lookup.answer->begin(), lookup.answer->end(),
+                                  [](const auto& ip) { return is_link_local_or_metadata(ip); });
+  if (!allow_local && local != lookup.answer->end()) {
+    log::warning(
+        "the name `{}` leads to {}, a link-local or metadata address: it is not connected to; if "
+        "that is meant, set allow_local_endpoints of the gateway group",
+        lookup.host, *local);
+  }
+}
+
+absl::StatusOr<Addresses> Resolver::Impl::admit(const std::string& host, Addresses addresses) {
+  if (allow_local.load(std::memory_order_relaxed)) {
+    return addresses;
+  }
+  std::erase_if(addresses, is_link_local_or_metadata);
+  if (addresses.empty()) {
+    refused_local.fetch_add(1, std::memory_order_relaxed);
+    return unavailable(
+        fmt::format("`{}` leads to a link-local or metadata address; the gateway group does not "
+                    "allow_local_endpoints",
+                    host));
+  }
+  return addresses;
+}
+
 void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
   // Of many that asked for the same name at once, the first one's answer serves all.
   Addresses known;
@@ -137,6 +173,9 @@ void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
     lookup->answer = std::move(known);
   } else {
     lookup->answer = look_up(lookup->host);
+    if (lookup->answer.ok()) {
+      warn_of_local(*lookup);
+    }
     if (lookup->answer.ok()) {
       const std::lock_guard<std::mutex> lock(mutex);
       if (cache.size() >= limits::kResolverCacheMax) {
@@ -152,8 +191,13 @@ void Resolver::Impl::answer(const std::shared_ptr<Lookup>& lookup) {
   });
 }
 
-Resolver::Resolver() : impl_(std::make_unique<Impl>()) {}
+Resolver::Resolver() : Resolver(look_up) {}
+Resolver::Resolver(LookUp how) : impl_(std::make_unique<Impl>(std::move(how))) {}
 Resolver::~Resolver() = default;
+
+void Resolver::allow_local(bool allow) { impl_->allow_local = allow; }
+
+std::uint64_t Resolver::refused_local() const { return impl_->refused_local; }
 
 Task<absl::StatusOr<std::vector<std::string>>> Resolver::resolve(Loop& loop, std::string host,
                                                                  Mono deadline,
@@ -167,7 +211,7 @@ Task<absl::StatusOr<std::vector<std::string>>> Resolver::resolve(Loop& loop, std
   const Mono since = loop.clock().now() - age_max;
   Addresses known;
   if (impl_->find_cached(host, since, known)) {
-    co_return known;
+    co_return impl_->admit(host, std::move(known));
   }
   Wait wait;
   auto lookup = std::make_shared<Lookup>();
@@ -192,7 +236,10 @@ Task<absl::StatusOr<std::vector<std::string>>> Resolver::resolve(Loop& loop, std
   if (!status.ok()) {
     co_return status;
   }
-  co_return lookup->answer;
+  if (!lookup->answer.ok()) {
+    co_return lookup->answer.status();
+  }
+  co_return impl_->admit(host, *std::move(lookup->answer));
 }
 
 }  // namespace sluice::net

@@ -325,7 +325,10 @@ def test_a_session_survives_a_restart(tmp_path, started):
     assert control.terminate() == 0
     started(ControlPlane(tmp_path, ports=ports))
     assert "default" in ctl("get", "gatewaygroup")
-    # Its own ports are nobody's back end.
-    for port in ports:
+
+
+def test_its_own_ports_are_nobodys_back_end(control, ctl, tmp_path):
+    log_in(ctl, control)
+    for port in (control.door, control.grpc):  # taken as 0
         (tmp_path / "own.yaml").write_text(OWN_API.format(f"wss://127.0.0.1:{port}/"))
         assert "endpoints.production[0]" in ctl.refused("apply", "-f", tmp_path / "own.yaml")
