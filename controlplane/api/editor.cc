@@ -189,12 +189,12 @@ void Editor::add_own_addresses(std::vector<std::string> addresses) {
   std::move(addresses.begin(), addresses.end(), std::back_inserter(own_addresses_));
 }
 
-absl::StatusOr<Editor::Outcome> Editor::edit(const Wish& wish, bool dry_run) {
+absl::StatusOr<Editor::Outcome> Editor::edit(const Wish& wish, bool dry_run, const Extend& extend) {
   std::lock_guard lock(mutex_);
   absl::StatusOr<Outcome> outcome;
   for (int i = 0; i < kAttempts; ++i) {
     SLUICE_RETURN_IF_ERROR(refresh());
-    outcome = try_edit(wish, dry_run);
+    outcome = try_edit(wish, dry_run, extend);
     if (!absl::IsAborted(outcome.status())) {
       break;
     }
@@ -202,7 +202,8 @@ absl::StatusOr<Editor::Outcome> Editor::edit(const Wish& wish, bool dry_run) {
   return outcome;
 }
 
-absl::StatusOr<Editor::Outcome> Editor::try_edit(const Wish& wish, bool dry_run) {
+absl::StatusOr<Editor::Outcome> Editor::try_edit(const Wish& wish, bool dry_run,
+                                                 const Extend& extend) {
   model::Draft draft(catalogue_);
   std::vector<model::Fault> wished;
   SLUICE_RETURN_IF_ERROR(wish(draft, wished));
@@ -223,11 +224,22 @@ absl::StatusOr<Editor::Outcome> Editor::try_edit(const Wish& wish, bool dry_run)
       done.before = *before;
     }
   }
-  if (dry_run || outcome.edits.empty()) {
+  if (dry_run) {
     return outcome;
   }
-  SLUICE_ASSIGN_OR_RETURN(outcome.revision,
-                          options_.store.commit(options_.organisation, commit_of(draft)));
+  store::Commit commit = commit_of(draft);
+  if (extend != nullptr) {
+    SLUICE_RETURN_IF_ERROR(extend(outcome, commit));
+  }
+  if (outcome.edits.empty() && commit.documents.empty()) {
+    return outcome;
+  }
+  SLUICE_ASSIGN_OR_RETURN(const std::int64_t revision,
+                          options_.store.commit(options_.organisation, std::move(commit)));
+  if (outcome.edits.empty()) {
+    return outcome;
+  }
+  outcome.revision = revision;
   const std::int64_t now_ms = to_ms(system_wall());
   for (auto& [key, edit] : outcome.edits) {
     if (edit.now) {

@@ -46,9 +46,14 @@ class Editor {
   // Reads the whole desired state.
   static absl::StatusOr<std::unique_ptr<Editor>> open(EditorOptions options);
 
+  // Adds to the commit what belongs to an edit but is no resource: passwords.
+  using Extend = std::function<absl::Status(const Outcome& outcome, store::Commit& commit)>;
+
   // INVALID_ARGUMENT with every fault, FAILED_PRECONDITION if all there is against it is that
-  // something is in use; nothing has changed then. `dry_run`: all but the commit.
-  absl::StatusOr<Outcome> edit(const Wish& wish, bool dry_run = false);
+  // something is in use; nothing has changed then. `dry_run`: all but the commit. `extend` (may be
+  // null) is called before each try to commit.
+  absl::StatusOr<Outcome> edit(const Wish& wish, bool dry_run = false,
+                               const Extend& extend = nullptr);
 
   // Further addresses that are refused as endpoints from now on: ports that were taken meanwhile.
   void add_own_addresses(std::vector<std::string> addresses);
@@ -76,7 +81,7 @@ class Editor {
   absl::Status load();
   absl::Status refresh();
   absl::Status take(const store::Change& change, config::Delta& delta);
-  absl::StatusOr<Outcome> try_edit(const Wish& wish, bool dry_run);
+  absl::StatusOr<Outcome> try_edit(const Wish& wish, bool dry_run, const Extend& extend);
   config::CompileResult compile(const model::Draft& draft, config::Delta delta, config::Mode mode);
   std::vector<std::string> faults_of(const model::Draft& draft, std::vector<model::Fault> faults,
                                      std::shared_ptr<const config::Snapshot>& compiled,

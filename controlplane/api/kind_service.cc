@@ -134,8 +134,10 @@ Answer KindService::put(const CallContext& context, const Message& request, cons
     draft.put(std::move(resource));
     return absl::OkStatus();
   };
-  SLUICE_ASSIGN_OR_RETURN(const Editor::Outcome outcome, services_.editor.edit(wish));
-  SLUICE_RETURN_IF_ERROR(passwords.settle(services_.users, outcome));
+  SLUICE_ASSIGN_OR_RETURN(
+      const Editor::Outcome outcome,
+      services_.editor.edit(wish, false, Passwords::extend(passwords, services_.users)));
+  passwords.settled(services_.users);
   SLUICE_ASSIGN_OR_RETURN(const store::Row row,
                           services_.store.get(services_.organisation, kind_.name, key.name));
   SLUICE_ASSIGN_OR_RETURN(const model::Resource resource, resource_of(row));
@@ -151,8 +153,10 @@ Answer KindService::erase(const Message& request) const {
   const auto wish = [&](model::Draft& draft, std::vector<model::Fault>&) {
     return model::erase(draft, key, cascade);
   };
-  SLUICE_ASSIGN_OR_RETURN(const Editor::Outcome outcome, services_.editor.edit(wish));
-  SLUICE_RETURN_IF_ERROR(Passwords().settle(services_.users, outcome));
+  Passwords none;
+  SLUICE_ASSIGN_OR_RETURN(
+      const Editor::Outcome outcome,
+      services_.editor.edit(wish, false, Passwords::extend(none, services_.users)));
   std::unique_ptr<Message> response = new_response(kind_, "Delete");
   set_integer(*response, "revision", outcome.revision);
   return response;

@@ -31,19 +31,30 @@ void Passwords::take(model::Resource& resource, std::vector<model::Fault>& fault
   wanted_[resource.key.name] = password;
 }
 
-absl::Status Passwords::settle(oauth::Users& users, const Editor::Outcome& outcome) const {
-  for (const auto& [user, password] : wanted_) {
-    SLUICE_ASSIGN_OR_RETURN(const bool same, users.password_is(user, password));
-    if (!same) {
-      SLUICE_RETURN_IF_ERROR(users.set_password(user, password));
-    }
+Editor::Extend Passwords::extend(Passwords& passwords, oauth::Users& users) {
+  return
+      [&passwords, &users](const Editor::Outcome& outcome, store::Commit& commit) -> absl::Status {
+        passwords.changed_.clear();
+        for (const auto& [user, password] : passwords.wanted_) {
+          SLUICE_ASSIGN_OR_RETURN(const bool same, users.password_is(user, password));
+          if (!same) {
+            SLUICE_RETURN_IF_ERROR(users.add_password(user, password, commit));
+            passwords.changed_.push_back(user);
+          }
+        }
+        for (const auto& [key, edit] : outcome.edits) {
+          if (key.kind == "User" && !edit.now) {
+            oauth::Users::add_removal(key.name, commit);
+          }
+        }
+        return absl::OkStatus();
+      };
+}
+
+void Passwords::settled(oauth::Users& users) const {
+  for (const std::string& user : changed_) {
+    users.password_changed(user);
   }
-  for (const auto& [key, edit] : outcome.edits) {
-    if (key.kind == "User" && !edit.now) {
-      SLUICE_RETURN_IF_ERROR(users.remove(key.name));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace sluice::controlplane::api

@@ -18,12 +18,16 @@ class Passwords {
   bool empty() const { return wanted_.empty(); }
   bool has(const std::string& user) const { return wanted_.count(user) > 0; }
 
-  // After the edit: sets them, except those that are the user's already, and forgets the passwords
-  // and sessions of users that the edit deleted.
-  absl::Status settle(oauth::Users& users, const Editor::Outcome& outcome) const;
+  // For Editor::edit(): sets them in the edit's commit, except those that are the user's already,
+  // and forgets the passwords and sessions of users that the edit deletes. Both arguments outlive
+  // what is returned.
+  static Editor::Extend extend(Passwords& passwords, oauth::Users& users);
+  // After the edit.
+  void settled(oauth::Users& users) const;
 
  private:
   std::map<std::string, std::string> wanted_;
+  std::vector<std::string> changed_;  // users, by the last extend()
 };
 
 }  // namespace sluice::controlplane::api

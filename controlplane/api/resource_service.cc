@@ -108,13 +108,12 @@ absl::StatusOr<Editor::Outcome> ApplyRun::run(bool prune, const std::string& own
   const auto wished = [&](model::Draft& draft, std::vector<model::Fault>& faults) {
     return wish(draft, faults, prune, owner);
   };
-  absl::StatusOr<Editor::Outcome> outcome = services_.editor.edit(wished, dry_run);
+  absl::StatusOr<Editor::Outcome> outcome =
+      services_.editor.edit(wished, dry_run, Passwords::extend(passwords_, services_.users));
   if (!outcome.ok()) {
     return with_places(outcome.status());
   }
-  if (!dry_run) {
-    SLUICE_RETURN_IF_ERROR(passwords_.settle(services_.users, *outcome));
-  }
+  passwords_.settled(services_.users);
   return outcome;
 }
 

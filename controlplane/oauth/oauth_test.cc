@@ -329,7 +329,9 @@ TEST_F(OauthTest, ANewPasswordEndsSessionsAndTheFileOfTheFirstOne) {
   EXPECT_TRUE(users.authenticate(ann).ok());
   EXPECT_FALSE(users.authenticate(admin).ok());
   EXPECT_FALSE(users.login("admin", "long enough", "").ok());
-  ASSERT_TRUE(users.remove("ann").ok());
+  store::Commit removal;
+  oauth::Users::add_removal("ann", removal);
+  ASSERT_TRUE(store_->commit(kOrganisation, removal).ok());
   EXPECT_FALSE(users.authenticate(ann).ok());
   EXPECT_FALSE(*users.has_password("ann"));
 }

@@ -26,13 +26,10 @@ constexpr std::string_view kTokenPrefix = "sls_";
 
 void need_sodium() { SLUICE_CHECK(sodium_init() >= 0); }
 
-absl::Status wrong() {
-  return absl::UnauthenticatedError("the user or the password is wrong");
-}
+absl::Status wrong() { return absl::UnauthenticatedError("the user or the password is wrong"); }
 
 absl::Status no_session() {
-  return absl::UnauthenticatedError(
-      "the session is unknown or over; log in by AuthService/Login");
+  return absl::UnauthenticatedError("the session is unknown or over; log in by AuthService/Login");
 }
 
 }  // namespace
@@ -60,6 +57,15 @@ Users::Users(store::Store& store, std::string organisation, std::string admin_pa
       attempts_(kFailuresMax, kFailureWindow) {}
 
 absl::Status Users::set_password(const std::string& user, std::string_view password) {
+  store::Commit commit;
+  SLUICE_RETURN_IF_ERROR(add_password(user, password, commit));
+  SLUICE_RETURN_IF_ERROR(store_.commit(organisation_, std::move(commit)).status());
+  password_changed(user);
+  return absl::OkStatus();
+}
+
+absl::Status Users::add_password(const std::string& user, std::string_view password,
+                                 store::Commit& commit) {
   if (password.size() < kPasswordBytesMin || password.size() > kPasswordBytesMax) {
     return invalid_argument(fmt::format("password: must have {} to {} characters",
                                         kPasswordBytesMin, kPasswordBytesMax));
@@ -70,21 +76,21 @@ absl::Status Users::set_password(const std::string& user, std::string_view passw
     hash = hash_password(password);
   }
   SLUICE_RETURN_IF_ERROR(hash.status());
-  SLUICE_RETURN_IF_ERROR(store_.put_document(organisation_, kPasswords, user, *hash, 0));
-  SLUICE_RETURN_IF_ERROR(end_sessions(user));
+  commit.documents.push_back({kPasswords, user, *std::move(hash), 0});
+  commit.drop_documents.push_back({kSessions, user});
+  return absl::OkStatus();
+}
+
+void Users::password_changed(const std::string& user) {
   attempts_.succeeded("user " + user);
   if (user == "admin" && !admin_password_file_.empty()) {
     ::unlink(admin_password_file_.c_str());
   }
-  return absl::OkStatus();
 }
 
-absl::Status Users::remove(const std::string& user) {
-  const absl::Status removed = store_.delete_document(organisation_, kPasswords, user);
-  if (!removed.ok() && !absl::IsNotFound(removed)) {
-    return removed;
-  }
-  return end_sessions(user);
+void Users::add_removal(const std::string& user, store::Commit& commit) {
+  commit.documents.push_back({kPasswords, user, std::nullopt, 0});
+  commit.drop_documents.push_back({kSessions, user});
 }
 
 absl::StatusOr<bool> Users::has_password(const std::string& user) const {
@@ -153,24 +159,8 @@ absl::StatusOr<std::string> Users::authenticate(std::string_view token) const {
 }
 
 absl::Status Users::logout(std::string_view token) {
-  const absl::Status status =
-      store_.delete_document(organisation_, kSessions, hex(sha256(token)));
+  const absl::Status status = store_.delete_document(organisation_, kSessions, hex(sha256(token)));
   return absl::IsNotFound(status) ? no_session() : status;
-}
-
-absl::Status Users::end_sessions(const std::string& user) {
-  SLUICE_ASSIGN_OR_RETURN(const std::vector<store::Document> sessions,
-                          store_.list_documents(organisation_, kSessions));
-  for (const store::Document& session : sessions) {
-    if (session.blob != user) {
-      continue;
-    }
-    const absl::Status status = store_.delete_document(organisation_, kSessions, session.key);
-    if (!status.ok() && !absl::IsNotFound(status)) {
-      return status;
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace sluice::controlplane::oauth

@@ -30,8 +30,12 @@ class Users {
 
   // Also ends the user's sessions. INVALID_ARGUMENT: shorter than 8 or longer than 1024 bytes.
   absl::Status set_password(const std::string& user, std::string_view password);
-  // Password and sessions. OK also if there were none.
-  absl::Status remove(const std::string& user);
+  // The same as a part of somebody's commit; once that is done, password_changed() must be called.
+  absl::Status add_password(const std::string& user, std::string_view password,
+                            store::Commit& commit);
+  void password_changed(const std::string& user);
+  // Password and sessions go with the commit.
+  static void add_removal(const std::string& user, store::Commit& commit);
   absl::StatusOr<bool> has_password(const std::string& user) const;
   // Whether this is the user's password; false if there is none. Not for logins: counts no failure.
   absl::StatusOr<bool> password_is(const std::string& user, std::string_view password);
@@ -45,8 +49,6 @@ class Users {
   absl::Status logout(std::string_view token);
 
  private:
-  absl::Status end_sessions(const std::string& user);
-
   store::Store& store_;
   const std::string organisation_;
   const std::string admin_password_file_;

@@ -67,6 +67,13 @@ absl::StatusOr<std::vector<Document>> list_documents(Database& database,
   }
 }
 
+absl::Status drop_documents(Database& database, const std::string& organisation,
+                            const std::string& collection, const std::string& blob) {
+  Statement statement = database.prepare(
+      "DELETE FROM documents WHERE organisation = ? AND collection = ? AND blob = ?");
+  return statement.bind_text(organisation).bind_text(collection).bind_blob(blob).run();
+}
+
 absl::Status collect_documents(Database& database, std::int64_t now_ms) {
   Statement statement =
       database.prepare("DELETE FROM documents WHERE expires_ms > 0 AND expires_ms <= ?");

@@ -25,6 +25,9 @@ absl::StatusOr<std::vector<Document>> list_documents(Database& database,
                                                      const std::string& organisation,
                                                      const std::string& collection,
                                                      std::int64_t now_ms);
+// Deletes those whose blob is this.
+absl::Status drop_documents(Database& database, const std::string& organisation,
+                            const std::string& collection, const std::string& blob);
 // Deletes those that have expired.
 absl::Status collect_documents(Database& database, std::int64_t now_ms);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "controlplane/store/documents.h"
 #include "proxy/base/encoding.h"
 #include "sluice/admin/v1/resources.pb.h"
 
@@ -135,6 +136,7 @@ class Committer {
   absl::Status bury(const std::string& kind, const std::string& name);
   absl::Status unbury(const std::string& kind, const std::string& name);
   absl::Status end_tokens(const EndTokens& end);
+  absl::Status write_documents(const Commit& commit);
   absl::Status save();
 
   Database& database_;
@@ -160,6 +162,7 @@ absl::StatusOr<Committed> Committer::run(const Commit& commit) {
   for (const EndTokens& end : commit.end_tokens) {
     SLUICE_RETURN_IF_ERROR(end_tokens(end));
   }
+  SLUICE_RETURN_IF_ERROR(write_documents(commit));
   if (wrote_) {
     SLUICE_RETURN_IF_ERROR(save());
   }
@@ -322,10 +325,26 @@ absl::Status Committer::end_tokens(const EndTokens& end) {
     token.set_revoked(token.revoked() || end.revoke);
     if (!token.has_expires()) {
       token.mutable_expires()->set_seconds(now_ms_ / 1000 +
-                                             duration_cast<seconds>(kEndedTokenKeep).count());
+                                           duration_cast<seconds>(kEndedTokenKeep).count());
     }
     SLUICE_RETURN_IF_ERROR(put_token({kTokenKind, row.name, token.SerializeAsString()}));
     wrote_ = true;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Committer::write_documents(const Commit& commit) {
+  for (const DocumentWrite& write : commit.documents) {
+    const DocumentKey key{organisation_, write.collection, write.key};
+    const absl::Status status = write.blob
+                                    ? put_document(database_, key, *write.blob, write.expires_ms)
+                                    : delete_document(database_, key);
+    if (!status.ok() && !absl::IsNotFound(status)) {
+      return status;
+    }
+  }
+  for (const DocumentDrop& drop : commit.drop_documents) {
+    SLUICE_RETURN_IF_ERROR(drop_documents(database_, organisation_, drop.collection, drop.blob));
   }
   return absl::OkStatus();
 }

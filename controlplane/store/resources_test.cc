@@ -159,6 +159,29 @@ TEST(Tokens, AreFoundByHashApplicationAndPrefix) {
   EXPECT_TRUE(absl::IsInvalidArgument(store->commit(kOrg, {put(kTokenKind, "short")}).status()));
 }
 
+TEST(Documents, AreWrittenWithACommitOrNotAtAll) {
+  TestStore store;
+  Commit commit;
+  commit.writes = {put("User", "ann")};
+  commit.documents = {{"passwords", "ann", "hash", 0}, {"passwords", "nobody", std::nullopt, 0}};
+  ASSERT_EQ(store->commit(kOrg, commit).value(), 1);
+  EXPECT_EQ(store->get_document(kOrg, "passwords", "ann")->blob, "hash");
+  Commit refused = commit;
+  refused.documents = {{"passwords", "ann", "other", 0}};
+  refused.required = {{"User", "bob"}};
+  EXPECT_FALSE(store->commit(kOrg, refused).ok());
+  EXPECT_EQ(store->get_document(kOrg, "passwords", "ann")->blob, "hash");
+  // Documents alone make no revision.
+  ASSERT_TRUE(store->put_document(kOrg, "sessions", "1", "ann", 0).ok());
+  ASSERT_TRUE(store->put_document(kOrg, "sessions", "2", "bob", 0).ok());
+  Commit alone;
+  alone.documents = {{"passwords", "ann", std::nullopt, 0}};
+  alone.drop_documents = {{"sessions", "ann"}};
+  EXPECT_EQ(store->commit(kOrg, alone).value(), 1);
+  EXPECT_TRUE(absl::IsNotFound(store->get_document(kOrg, "passwords", "ann").status()));
+  EXPECT_EQ(store->list_documents(kOrg, "sessions")->size(), 1U);
+}
+
 config::v1::Token token_at(TestStore& store, const std::string& seed) {
   config::v1::Token token;
   token.ParseFromString(store->get(kOrg, kTokenKind, hash_of(seed)).value().spec);

@@ -70,6 +70,19 @@ struct EndTokens {
 // How long a token that never expires is kept once it has been ended.
 inline constexpr nanoseconds kEndedTokenKeep = std::chrono::hours(24 * 30);
 
+struct DocumentWrite {
+  std::string collection;
+  std::string key;
+  std::optional<std::string> blob;  // none: delete, which may find nothing
+  std::int64_t expires_ms = 0;      // 0: never
+};
+
+// Every document of a collection whose blob is this: a user's sessions.
+struct DocumentDrop {
+  std::string collection;
+  std::string blob;
+};
+
 // One transaction: all of it or nothing.
 struct Commit {
   std::vector<Write> writes;
@@ -80,6 +93,9 @@ struct Commit {
   std::optional<std::int64_t> unchanged_since;
   // After the writes.
   std::vector<EndTokens> end_tokens;
+  // In this order. They make no revision.
+  std::vector<DocumentWrite> documents;
+  std::vector<DocumentDrop> drop_documents;
 };
 
 struct Change {
