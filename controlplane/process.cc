@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/security/tls_certificate_provider.h>
+#include <grpcpp/security/tls_credentials_options.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <ctime>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +19,7 @@
 #include "controlplane/api/services.h"
 #include "controlplane/discovery/discovery_server.h"
 #include "controlplane/first_start.h"
+#include "controlplane/grpc_metrics.h"
 #include "controlplane/http/door.h"
 #include "controlplane/pki/files.h"
 #include "controlplane/store/sqlite_store.h"
@@ -29,6 +34,8 @@ namespace {
 constexpr char kOrganisation[] = "default";
 constexpr char kProxyAdmin[] = "127.0.0.1:9901";
 constexpr std::chrono::seconds kGrpcEndTime{3};
+constexpr unsigned kGrpcFilesSeconds = 1;
+constexpr timespec kRenewalCheck{.tv_sec = 3600, .tv_nsec = 0};
 
 std::string database_file(const Options& options) { return options.data_dir + "/control.db"; }
 
@@ -96,8 +103,10 @@ class Process {
   ~Process() { stop(); }
 
   absl::Status start();
-  // The door's certificate anew: files replaced, or our own near its end.
+  // Both ports' certificates anew: files replaced, or our own near its end.
   absl::Status reload();
+  // The same where our own is near its end, and only then.
+  void renew();
   void stop();
 
  private:
@@ -125,6 +134,7 @@ class Process {
   std::optional<api::Services> services_;
   std::unique_ptr<api::ServiceTable> table_;  // complete before any port opens
   telemetry::Metrics metrics_;
+  GrpcMetrics grpc_metrics_{metrics_};
   std::optional<http::StaticFiles> portal_;
   std::unique_ptr<http::Door> door_;        // destroyed after the pool, whose calls post to it
   std::unique_ptr<api::HandlerPool> pool_;  // serves both ports
@@ -218,10 +228,16 @@ std::shared_ptr<grpc::ServerCredentials> Process::grpc_credentials() {
   if (options_.insecure_plaintext) {
     return grpc::InsecureServerCredentials();
   }
-  grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
-  ssl.pem_root_certs = authority_->certificate_pem();
-  ssl.pem_key_cert_pairs.push_back({certificate_.private_key_pem, certificate_.certificate_pem});
-  return grpc::SslServerCredentials(ssl);
+  // Looks at the files again every second, so that a renewed certificate is served without a
+  // restart; the two files of the authority hold what certificate_ holds.
+  const std::string tls = options_.data_dir + "/tls";
+  grpc::experimental::TlsServerCredentialsOptions files(
+      std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
+          tls + "/server-key.pem", tls + "/server.pem", tls + "/ca.pem", kGrpcFilesSeconds));
+  files.watch_root_certs();
+  files.watch_identity_key_cert_pairs();
+  files.set_cert_request_type(GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY);
+  return grpc::experimental::TlsServerCredentials(files);
 }
 
 absl::Status Process::start_grpc() {
@@ -230,7 +246,11 @@ absl::Status Process::start_grpc() {
     return absl::Status(free.status().code(),
                         to_absl(fmt::format("grpc: {}", message_of(free.status()))));
   }
-  grpc_api_ = std::make_unique<api::GrpcApi>(*table_, *pool_);
+  grpc_api_ = std::make_unique<api::GrpcApi>(
+      *table_, *pool_,
+      [this](const std::string& method, absl::StatusCode status, nanoseconds took) {
+        grpc_metrics_.count(method, status, took);
+      });
   records_ = std::make_unique<analytics::RecordService>(*store_, kOrganisation,
                                                         options_.insecure_plaintext
                                                             ? analytics::by_metadata()
@@ -348,6 +368,16 @@ absl::Status Process::reload() {
   return absl::OkStatus();
 }
 
+void Process::renew() {
+  const std::string before = certificate_.certificate_pem;
+  const absl::Status status = reload();
+  if (!status.ok()) {
+    log::error("certificates stay as they were: {}", message_of(status));
+  } else if (certificate_.certificate_pem != before) {
+    log::info("the server certificate was near its end and is made anew");
+  }
+}
+
 void Process::stop() {
   if (door_ != nullptr) {
     door_->stop();  // no new calls of people
@@ -383,8 +413,11 @@ int serve(const Options& options, const sigset_t& signals) {
     return failed(status);
   }
   while (true) {
-    int signal = 0;
-    if (sigwait(&signals, &signal) != 0) {
+    const int signal = sigtimedwait(&signals, nullptr, &kRenewalCheck);
+    if (signal < 0) {
+      if (errno == EAGAIN) {
+        process.renew();
+      }
       continue;
     }
     if (signal != SIGHUP) {

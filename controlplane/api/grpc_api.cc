@@ -34,31 +34,49 @@ std::string bytes_of(const grpc::ByteBuffer& buffer) {
   return bytes;
 }
 
-void run(const ServiceTable& table, const Method& method, grpc::CallbackServerContext* call,
-         const grpc::ByteBuffer* in, grpc::ByteBuffer* out, grpc::ServerUnaryReactor* reactor) {
-  CallContext context = context_of(*call);
-  if (const absl::Status admitted = table.admit(method, context); !admitted.ok()) {
-    return reactor->Finish(grpc_status(admitted));
+// What all calls share, and one call.
+struct Api {
+  const ServiceTable& table;
+  HandlerPool& pool;
+  const GrpcApi::Observe& observe;
+};
+struct Call {
+  const Method& method;
+  grpc::CallbackServerContext* context;
+  const grpc::ByteBuffer* in;
+  grpc::ByteBuffer* out;
+  grpc::ServerUnaryReactor* reactor;
+  Mono begin = system_mono();
+};
+
+absl::Status answer(const ServiceTable& table, const Call& call) {
+  CallContext context = context_of(*call.context);
+  SLUICE_RETURN_IF_ERROR(table.admit(call.method, context));
+  const std::unique_ptr<Message> request = call.method.new_request();
+  if (!request->ParseFromString(bytes_of(*call.in))) {
+    return invalid_argument(
+        fmt::format("the request is no {}", call.method.descriptor->input_type()->full_name()));
   }
-  const std::unique_ptr<Message> request = method.new_request();
-  if (!request->ParseFromString(bytes_of(*in))) {
-    return reactor->Finish(grpc_status(invalid_argument(
-        fmt::format("the request is no {}", method.descriptor->input_type()->full_name()))));
+  SLUICE_ASSIGN_OR_RETURN(const std::unique_ptr<Message> response,
+                          call.method.handler(context, *request));
+  const grpc::Slice slice(response->SerializeAsString());
+  *call.out = grpc::ByteBuffer(&slice, 1);
+  return absl::OkStatus();
+}
+
+void finish(const Api& api, const Call& call, const absl::Status& status) {
+  if (api.observe != nullptr) {
+    api.observe(fmt::format("{}/{}", call.method.descriptor->service()->name(),
+                            call.method.descriptor->name()),
+                status.code(), system_mono() - call.begin);
   }
-  const Answer answer = method.handler(context, *request);
-  if (!answer.ok()) {
-    return reactor->Finish(grpc_status(answer.status()));
-  }
-  const grpc::Slice slice((*answer)->SerializeAsString());
-  *out = grpc::ByteBuffer(&slice, 1);
-  reactor->Finish(grpc::Status::OK);
+  call.reactor->Finish(grpc_status(status));
 }
 
 // What the code generator would have made for a service whose methods are all in the table.
 class TableService final : public grpc::Service {
  public:
-  TableService(const ServiceTable& table, HandlerPool& pool,
-               const std::vector<const Method*>& methods) {
+  TableService(const Api& api, const std::vector<const Method*>& methods) {
     int index = 0;
     for (const Method* method : methods) {
       names_.push_back(std::make_unique<std::string>(fmt::format(
@@ -67,25 +85,20 @@ class TableService final : public grpc::Service {
           names_.back()->c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
       MarkMethodRawCallback(
           index++, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-                       [&table, &pool, method](grpc::CallbackServerContext* call,
-                                               const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
-                         return start(table, pool, *method, call, in, out);
+                       [api, method](grpc::CallbackServerContext* context,
+                                     const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
+                         return start(api, {*method, context, in, out, context->DefaultReactor()});
                        }));
     }
   }
 
  private:
-  static grpc::ServerUnaryReactor* start(const ServiceTable& table, HandlerPool& pool,
-                                         const Method& method, grpc::CallbackServerContext* call,
-                                         const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
-    grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-    const auto work = [&table, &method, call, in, out, reactor] {
-      run(table, method, call, in, out, reactor);
-    };
-    if (!(method.waits ? pool.post_waiting(work) : pool.post(work))) {
-      reactor->Finish(grpc_status(resource_exhausted("too many calls are under way; try again")));
+  static grpc::ServerUnaryReactor* start(const Api& api, const Call& call) {
+    const auto work = [api, call] { finish(api, call, answer(api.table, call)); };
+    if (!(call.method.waits ? api.pool.post_waiting(work) : api.pool.post(work))) {
+      finish(api, call, resource_exhausted("too many calls are under way; try again"));
     }
-    return reactor;
+    return call.reactor;
   }
 
   std::vector<std::unique_ptr<std::string>> names_;  // gRPC keeps pointers to them
@@ -93,10 +106,12 @@ class TableService final : public grpc::Service {
 
 }  // namespace
 
-GrpcApi::GrpcApi(const ServiceTable& table, HandlerPool& pool) {
+GrpcApi::GrpcApi(const ServiceTable& table, HandlerPool& pool, Observe observe)
+    : observe_(std::move(observe)) {
+  const Api api{table, pool, observe_};
   for (const auto& [descriptor, methods] : table.services()) {
     names_.push_back(descriptor->full_name());
-    services_.push_back(std::make_unique<TableService>(table, pool, methods));
+    services_.push_back(std::make_unique<TableService>(api, methods));
   }
 }
 

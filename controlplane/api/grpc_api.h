@@ -2,6 +2,7 @@
 // and the health service list them like generated ones.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,8 +23,12 @@ namespace sluice::controlplane::api {
 // client certificate.
 class GrpcApi {
  public:
-  // `table` and `pool` outlive it.
-  GrpcApi(const ServiceTable& table, HandlerPool& pool);
+  // Hears of every call that has ended: `ApiService/GetApi`, how, and after what time. Any thread.
+  using Observe =
+      std::function<void(const std::string& method, absl::StatusCode status, nanoseconds took)>;
+
+  // `table` and `pool` outlive it. `observe`: may be null.
+  GrpcApi(const ServiceTable& table, HandlerPool& pool, Observe observe);
   ~GrpcApi();
 
   // Registers every service, and turns reflection and the health service on. Once, before
@@ -34,6 +39,7 @@ class GrpcApi {
   void started(grpc::Server& server);
 
  private:
+  const Observe observe_;
   std::vector<std::string> names_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
 };

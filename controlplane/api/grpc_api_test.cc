@@ -16,7 +16,7 @@ class Served {
  public:
   explicit Served(
       std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials())
-      : api(*world.table, pool) {
+      : api(*world.table, pool, nullptr) {
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", std::move(credentials), &port);
     api.register_with(builder);

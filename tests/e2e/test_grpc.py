@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from clients import HERE
-from sluice import PASSWORD, CallError, handshake
+from sluice import PASSWORD, CallError, bearer, handshake
 
 UNAUTHENTICATED, NOT_FOUND, ALREADY_EXISTS, INVALID_ARGUMENT = 16, 5, 6, 3
 
@@ -61,6 +61,11 @@ def test_it_pushes_an_api_and_the_proxy_serves_it(world):
     assert waited["ok"]["complete"] is True
     assert waited["ok"]["proxies"][0]["state"] == "IN_FORCE"
     assert handshake(world.proxy.url("/by-grpc/v1.0"), token)[0] == 101
+    metrics = world.control.request("GET", "/metrics", headers=bearer(world.control.token))[2].decode()
+    for sample in ('sluice_grpc_requests_total{method="ApiService/CreateApi",status="INVALID_ARGUMENT"} 1',
+                   'sluice_grpc_requests_total{method="ApiService/GetApi",status="OK"} 1',
+                   'sluice_grpc_request_seconds_count{method="ApiService/CreateApi"} 3'):
+        assert sample in metrics, metrics
     # Both doors show the same.
     door = world.control.call("ApiService/GetApi", {"name": "by-grpc"})
     assert int(door["meta"]["revision"]) == int(got["ok"]["meta"]["revision"])

@@ -266,6 +266,27 @@ def test_a_rotated_certificate_is_for_new_connections_and_live_ones_stay(own, ru
     assert key.splitlines()[1] not in secret
 
 
+def test_the_control_plane_takes_a_new_certificate_on_hup_and_nobody_notices(own, run):
+    world = own()
+    _, _, token, url = world.guest()
+    ports = (world.control.door, world.control.grpc)
+    before = [presented_certificate(port) for port in ports]
+    for file in ("server.pem", "server-key.pem"):
+        (world.control.data / "tls" / file).unlink()
+    world.control.process.send_signal(signal.SIGHUP)
+    world.control.said("certificates read again")
+    for port, old in zip(ports, before):
+        wait_for(lambda: presented_certificate(port) != old, f"port {port} presents the new one")
+    # The proxy's streams go on, and a new one is let in.
+    fresh = world.api()
+    world.settle()
+    assert handshake(world.url(fresh), token)[0] == 403
+    assert world.proxy.terminate() == 0
+    world.proxy = Proxy(world.folder, world.control).ready()
+    wait_for(lambda: world.proxy.metric("sluice_control_plane_connected") == 1, "it is connected", 20)
+    assert handshake(world.url(fresh), token)[0] == 403
+
+
 def test_plain_text_on_the_tls_listener_and_tls_on_the_plain_one_end_quickly(world):
     with socket.create_connection(("127.0.0.1", world.proxy.port("wss")), 10) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
