@@ -326,6 +326,13 @@ void Process::add_metrics() {
       [this] { return store_->writable().ok() ? 1.0 : 0.0; });
   add(Type::kCounter, "sluice_tokens_issued_total", "Access tokens issued.",
       [this] { return static_cast<double>(tokens_->issued()); });
+  add(Type::kCounter, "sluice_calls_refused_total", "Calls refused because too many are under way.",
+      [this] { return static_cast<double>(pool_->refused()); });
+  add(Type::kCounter, "sluice_logins_refused_total", "Logins refused after too many failures.",
+      [this] { return static_cast<double>(users_->refused()); });
+  add(Type::kCounter, "sluice_clients_refused_total",
+      "Token requests refused after too many wrong secrets.",
+      [this] { return static_cast<double>(oauth_->refused()); });
   const auto records = [&](Type type, const char* name, const char* help,
                            const std::atomic<std::uint64_t>& value) {
     add(type, name, help, [&value] { return static_cast<double>(value.load()); });

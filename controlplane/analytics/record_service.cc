@@ -12,6 +12,7 @@
 #include <optional>
 #include <thread>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/task.h"
 #include "proxy/sync/record_intake.h"
 
@@ -21,8 +22,6 @@ namespace {
 using telemetry::v1::Record;
 using telemetry::v1::UploadRequest;
 using telemetry::v1::UploadResponse;
-
-constexpr std::size_t kStoreThreads = 4;
 
 grpc::Status to_grpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(message_of(status))};
@@ -63,7 +62,7 @@ struct RecordService::Core {
   Stats stats;
   asio::io_context loop{1};
   asio::executor_work_guard<Executor> work{loop.get_executor()};
-  asio::thread_pool storing{kStoreThreads};
+  asio::thread_pool storing{limits::kRecordStoreThreads};
   struct Stream {
     std::string proxy;
     std::function<void()> end;

@@ -4,14 +4,12 @@
 
 #include <algorithm>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/log.h"
 #include "sluice/config/v1/config.pb.h"
 
 namespace sluice::controlplane::api {
 namespace {
-
-constexpr int kAttempts = 8;
-constexpr std::size_t kChangesAtOnce = 10'000;
 
 std::optional<config::ResourceKey> compiled_key(const model::Key& key) {
   const std::optional<config::Kind> kind = config::kind_from_name(key.kind);
@@ -141,8 +139,8 @@ absl::Status Editor::refresh() {
   config::Delta delta;
   while (options_.store.revision(options_.organisation) > seen_) {
     const std::int64_t revision = options_.store.revision(options_.organisation);
-    const auto changes = options_.store.changes(options_.organisation, seen_, kChangesAtOnce,
-                                                store::FeedPart::kResources);
+    const auto changes = options_.store.changes(
+        options_.organisation, seen_, limits::kEditorChangesBatch, store::FeedPart::kResources);
     if (absl::IsOutOfRange(changes.status())) {
       return load();
     }
@@ -152,7 +150,7 @@ absl::Status Editor::refresh() {
     }
     // Fewer than asked for: that was all up to `revision` at least.
     const std::int64_t last = changes->empty() ? 0 : changes->back().revision;
-    seen_ = changes->size() < kChangesAtOnce ? std::max(revision, last) : last;
+    seen_ = changes->size() < limits::kEditorChangesBatch ? std::max(revision, last) : last;
   }
   if (!delta.empty()) {
     const model::Draft none(catalogue_);
@@ -192,7 +190,7 @@ void Editor::add_own_addresses(std::vector<std::string> addresses) {
 absl::StatusOr<Editor::Outcome> Editor::edit(const Wish& wish, bool dry_run, const Extend& extend) {
   std::lock_guard lock(mutex_);
   absl::StatusOr<Outcome> outcome;
-  for (int i = 0; i < kAttempts; ++i) {
+  for (int i = 0; i < limits::kEditAttempts; ++i) {
     SLUICE_RETURN_IF_ERROR(refresh());
     outcome = try_edit(wish, dry_run, extend);
     if (!absl::IsAborted(outcome.status())) {

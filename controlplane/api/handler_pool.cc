@@ -34,6 +34,7 @@ bool HandlerPool::post(Lane& lane, std::size_t threads_max, std::size_t queue_ma
     std::lock_guard lock(mutex_);
     const bool free = lane.idle > lane.queue.size();
     if (!free && lane.threads.size() >= threads_max && lane.queue.size() >= queue_max) {
+      refused_.fetch_add(1, std::memory_order_relaxed);
       return false;
     }
     lane.queue.push_back(std::move(work));

@@ -2,13 +2,17 @@
 // those that wait.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "controlplane/model/limits.h"
 
 namespace sluice::controlplane::api {
 
@@ -16,9 +20,9 @@ namespace sluice::controlplane::api {
 class HandlerPool {
  public:
   struct Options {
-    std::size_t threads = 16;  // most of them sleep on the store's disk
-    std::size_t waiting_max = 256;
-    std::size_t queue_max = 4096;
+    std::size_t threads = limits::kHandlerThreads;
+    std::size_t waiting_max = limits::kHandlersWaitingMax;
+    std::size_t queue_max = limits::kHandlerQueueMax;
   };
   HandlerPool() : HandlerPool(Options{}) {}
   explicit HandlerPool(Options options);
@@ -29,6 +33,8 @@ class HandlerPool {
   bool post(std::function<void()> work);
   // For calls that may last as long as their deadline.
   bool post_waiting(std::function<void()> work);
+  // What was not taken, since the start.
+  std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
   struct Lane {
@@ -45,6 +51,7 @@ class HandlerPool {
   Lane quick_;
   Lane waiting_;
   bool ending_ = false;
+  std::atomic<std::uint64_t> refused_{0};
 };
 
 }  // namespace sluice::controlplane::api

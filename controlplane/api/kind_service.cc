@@ -6,13 +6,11 @@
 #include "controlplane/api/passwords.h"
 #include "controlplane/api/reflect.h"
 #include "controlplane/api/services.h"
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 
 namespace sluice::controlplane::api {
 namespace {
-
-constexpr std::size_t kPageDefault = 100;
-constexpr std::size_t kPageMax = 1000;
 
 std::unique_ptr<Message> new_response(const model::Kind& kind, const char* method) {
   const std::string name = fmt::format("sluice.admin.v1.{}{}Response", method, kind.name);
@@ -66,7 +64,8 @@ Answer KindService::list(const Message& request) const {
   }
   store::ListOptions options;
   options.after = *after;
-  options.limit = size == 0 ? kPageDefault : std::min(static_cast<std::size_t>(size), kPageMax);
+  options.limit =
+      size == 0 ? limits::kPageDefault : std::min(static_cast<std::size_t>(size), limits::kPageMax);
   const std::size_t page = options.limit;
   ++options.limit;  // whether there is a next page
   SLUICE_ASSIGN_OR_RETURN(std::vector<store::Row> rows,

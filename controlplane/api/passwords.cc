@@ -2,16 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "controlplane/model/limits.h"
 #include "sluice/config/v1/config.pb.h"
 
 namespace sluice::controlplane::api {
-namespace {
-
-constexpr std::size_t kPasswordBytesMin = 8;
-constexpr std::size_t kPasswordBytesMax = 1024;
-
-}  // namespace
-
 void Passwords::take(model::Resource& resource, std::vector<model::Fault>& faults) {
   if (resource.key.kind != "User") {
     return;
@@ -23,9 +17,10 @@ void Passwords::take(model::Resource& resource, std::vector<model::Fault>& fault
   if (password.empty()) {
     return;
   }
-  if (password.size() < kPasswordBytesMin || password.size() > kPasswordBytesMax) {
+  if (password.size() < limits::kPasswordBytesMin || password.size() > limits::kPasswordBytesMax) {
     faults.push_back({resource.key, "spec.password",
-                      fmt::format("must have {} to {} bytes", kPasswordBytesMin, kPasswordBytesMax),
+                      fmt::format("must have {} to {} bytes", limits::kPasswordBytesMin,
+                                  limits::kPasswordBytesMax),
                       false});
   }
   wanted_[resource.key.name] = password;

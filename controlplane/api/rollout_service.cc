@@ -3,12 +3,12 @@
 #include <chrono>
 
 #include "controlplane/api/services.h"
+#include "controlplane/model/limits.h"
 #include "controlplane/model/rules.h"
 
 namespace sluice::controlplane::api {
 namespace {
 
-constexpr std::int32_t kWaitDefaultMs = 30'000;
 // The answer of a wait at the call's own deadline must still reach the caller.
 constexpr nanoseconds kAnswerTime = milliseconds(100);
 
@@ -31,7 +31,8 @@ absl::StatusOr<admin::v1::RolloutStatus> wait(Services& services, const CallCont
   const std::string group = group_of(request.group());
   SLUICE_RETURN_IF_ERROR(check_group(services, group));
   SLUICE_RETURN_IF_ERROR(check_revision(services, request.revision()));
-  const std::int32_t timeout = request.timeout_ms() == 0 ? kWaitDefaultMs : request.timeout_ms();
+  const std::int32_t timeout =
+      request.timeout_ms() == 0 ? limits::kRolloutWaitDefaultMs : request.timeout_ms();
   if (timeout < 0) {
     return invalid_argument("timeout_ms: must not be negative");
   }

@@ -299,6 +299,7 @@ TEST(HandlerPool, RefusesBeyondItsQueueAndFinishesWhatItTook) {
       EXPECT_TRUE(pool.post([&] { ++ran; }));
     }
     EXPECT_FALSE(pool.post([&] { ++ran; }));
+    EXPECT_EQ(pool.refused(), 1U);
     gate.open();
   }
   EXPECT_EQ(ran, 4);

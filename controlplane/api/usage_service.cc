@@ -6,14 +6,12 @@
 
 #include "controlplane/api/reflect.h"
 #include "controlplane/api/services.h"
+#include "controlplane/model/limits.h"
 #include "proxy/base/log.h"
 
 namespace sluice::controlplane::api {
 namespace {
 
-constexpr std::size_t kPageDefault = 100;
-constexpr std::size_t kPageMax = 1000;
-constexpr std::size_t kConnectionsMax = 10'000;
 constexpr std::int64_t kDayMs = 24 * 3'600'000;
 
 std::int64_t ms_of(const google::protobuf::Timestamp& time) {
@@ -31,8 +29,8 @@ absl::StatusOr<admin::v1::ListRecordsResponse> list_records(
     return invalid_argument("page_size: must not be negative");
   }
   filter.limit = request.page_size() == 0
-                     ? kPageDefault
-                     : std::min(static_cast<std::size_t>(request.page_size()), kPageMax);
+                     ? limits::kPageDefault
+                     : std::min(static_cast<std::size_t>(request.page_size()), limits::kPageMax);
   const std::string& token = request.page_token();
   const auto parsed = std::from_chars(token.data(), token.data() + token.size(), filter.before_id);
   if (!token.empty() && (parsed.ec != std::errc() || parsed.ptr != token.data() + token.size() ||
@@ -80,7 +78,7 @@ absl::StatusOr<admin::v1::ListConnectionsResponse> list_connections(
   store::ConnectionFilter filter;
   filter.refused = request.refused();
   filter.connection_id = request.connection_id();
-  filter.limit = kConnectionsMax;
+  filter.limit = limits::kConnectionsListedMax;
   SLUICE_ASSIGN_OR_RETURN(const std::vector<store::ConnectionState> states,
                           services.store.connections(services.organisation, filter));
   admin::v1::ListConnectionsResponse response;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/log.h"
 
 namespace sluice::controlplane::discovery {
@@ -16,8 +17,6 @@ using Node = ::envoy::config::core::v3::Node;
 
 constexpr const char* kDefaultGroup = "default";
 constexpr const char* kConfigStream = "config";
-constexpr std::size_t kChangesBatch = 1000;
-constexpr nanoseconds kRetryInterval = seconds(1);
 
 std::string text_of(const Node& node, const char* key) {
   const auto it = node.metadata().fields().find(key);
@@ -114,7 +113,7 @@ void Hub::follow() {
 
 absl::Status Hub::follow_once(bool& more) {
   absl::StatusOr<std::vector<store::Change>> changes =
-      store_.changes(options_.organisation, revision_, kChangesBatch);
+      store_.changes(options_.organisation, revision_, limits::kDiscoveryChangesBatch);
   if (absl::IsOutOfRange(changes.status())) {
     more = false;
     return reload();
@@ -130,7 +129,7 @@ void Hub::fail_feed(const absl::Status& status) {
     log::error("the change feed cannot be read, proxies get no changes; will try again: {}",
                message_of(status));
   }
-  thread_.timers().arm(retry_timer_, thread_.clock().now() + kRetryInterval);
+  thread_.timers().arm(retry_timer_, thread_.clock().now() + limits::kDiscoveryRetryInterval);
 }
 
 void Hub::on_retry(void* hub) {
@@ -217,7 +216,7 @@ void Hub::pump_all() {
     wants_retry = wants_retry || stream->wants_retry();
   }
   if (wants_retry && !retry_timer_.armed()) {
-    thread_.timers().arm(retry_timer_, thread_.clock().now() + kRetryInterval);
+    thread_.timers().arm(retry_timer_, thread_.clock().now() + limits::kDiscoveryRetryInterval);
   }
   std::set<std::string> groups;
   for (auto& [node_id, session] : sessions_) {
@@ -333,7 +332,7 @@ void Hub::on_node(AdsStream& stream, const Node& node) {
 void Hub::on_progress(AdsStream& stream) {
   stream.pump();
   if (stream.wants_retry() && !retry_timer_.armed()) {
-    thread_.timers().arm(retry_timer_, thread_.clock().now() + kRetryInterval);
+    thread_.timers().arm(retry_timer_, thread_.clock().now() + limits::kDiscoveryRetryInterval);
   }
   if (Session* session = session_of(stream)) {
     refresh(*session);

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 #include "proxy/base/limits.h"
 
@@ -14,7 +15,6 @@ namespace {
 namespace v1 = ::sluice::config::v1;
 using config::Kind;
 
-constexpr std::size_t kKeptMax = 20'000;
 constexpr std::size_t kPage = 1000;
 
 }  // namespace
@@ -27,7 +27,7 @@ absl::StatusOr<sync::ResourcePtr> IdentityView::get(Kind kind, std::string_view 
   absl::StatusOr<sync::ResourcePtr> read =
       kind == Kind::kToken ? read_token(key.name) : read_grants(key.name);
   if (read.ok() && *read != nullptr) {
-    if (kept_.size() >= kKeptMax) {
+    if (kept_.size() >= limits::kIdentitiesKeptMax) {
       kept_.clear();
     }
     kept_.emplace(key, *read);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "controlplane/http/connect.h"
+#include "controlplane/model/limits.h"
 #include "proxy/base/rng.h"
 #include "proxy/http/target.h"
 
@@ -17,7 +18,6 @@ using httpserver::json_response;
 using httpserver::Request;
 using httpserver::Response;
 
-constexpr std::size_t kOpenBodyBytesMax = 64 * 1024;
 constexpr char kMetadataPath[] = "/.well-known/oauth-authorization-server";
 constexpr std::string_view kServicePrefix = "/sluice.";
 
@@ -139,7 +139,7 @@ absl::StatusOr<std::unique_ptr<Door>> Door::start(Services services,
     options.tls = opening.tls;
     options.extra_headers = security_headers();
     if (opening.open) {
-      options.body_bytes_max = kOpenBodyBytesMax;
+      options.body_bytes_max = limits::kOpenBodyBytesMax;
     }
     auto server = httpserver::HttpServer::start(
         door->loop_, std::move(options), [raw = door.get(), open = opening.open](Request request) {

@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "controlplane/http/connect.h"
+#include "controlplane/model/limits.h"
 
 namespace sluice::controlplane::http {
 namespace {
 
-constexpr std::size_t kBytesMax = 64 * 1024 * 1024;
 constexpr char kIndex[] = "/index.html";
 constexpr std::string_view kPolicy =
     "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; "
@@ -68,9 +68,9 @@ absl::StatusOr<StaticFiles> StaticFiles::load(const std::string& directory) {
     }
     SLUICE_ASSIGN_OR_RETURN(std::string content, read(it->path()));
     total += content.size();
-    if (total > kBytesMax) {
+    if (total > limits::kPortalBytesMax) {
       return invalid_argument(
-          fmt::format("portal: {} holds more than {} bytes", directory, kBytesMax));
+          fmt::format("portal: {} holds more than {} bytes", directory, limits::kPortalBytesMax));
     }
     const std::string name = "/" + fs::relative(it->path(), directory).generic_string();
     files.files_[name] = {type_of(it->path().extension().string()),

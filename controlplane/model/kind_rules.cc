@@ -6,6 +6,7 @@
 #include <boost/url/parse.hpp>
 
 #include "controlplane/model/lifecycle.h"
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 #include "sluice/config/v1/config.pb.h"
 
@@ -18,9 +19,6 @@ using config::v1::Credential;
 using config::v1::GatewayGroup;
 using config::v1::Plan;
 using config::v1::Subscription;
-
-constexpr std::size_t kConsumerKeyBytesMax = 128;
-constexpr std::int64_t kTokenValidityMaxS = 10LL * 366 * 24 * 3600;
 
 class Checker {
  public:
@@ -147,18 +145,18 @@ void Checker::credential() const {
   const bool plain = std::all_of(key.begin(), key.end(), [](unsigned char c) {
     return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.';
   });
-  if (!plain || key.size() > kConsumerKeyBytesMax) {
+  if (!plain || key.size() > limits::kConsumerKeyBytesMax) {
     add("spec.consumer_key",
-        fmt::format("must be at most {} of A-Z a-z 0-9 . _ -", kConsumerKeyBytesMax));
+        fmt::format("must be at most {} of A-Z a-z 0-9 . _ -", limits::kConsumerKeyBytesMax));
   }
   if (!credential.secret_sha256().empty() && !sha256_from_hex(credential.secret_sha256())) {
     add("spec.secret_sha256", "is no SHA-256 in hex");
   }
   const std::int64_t validity = credential.token_validity().seconds();
-  if (credential.has_token_validity() && (validity == 0 || validity > kTokenValidityMaxS)) {
+  if (credential.has_token_validity() && (validity == 0 || validity > limits::kTokenValidityMaxS)) {
     add("spec.token_validity",
         fmt::format("must be 1 s to {} s, or negative for tokens that never expire",
-                    kTokenValidityMaxS));
+                    limits::kTokenValidityMaxS));
   }
 }
 

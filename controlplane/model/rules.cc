@@ -6,6 +6,7 @@
 
 #include "controlplane/model/kind_rules.h"
 #include "controlplane/model/lifecycle.h"
+#include "controlplane/model/limits.h"
 #include "proxy/config/text.h"
 #include "sluice/config/v1/config.pb.h"
 
@@ -18,9 +19,6 @@ using config::v1::Credential;
 using config::v1::KeyType;
 using config::v1::Subscription;
 
-constexpr std::size_t kLabelsMax = 64;
-constexpr std::size_t kLabelValueBytesMax = 255;
-constexpr std::size_t kSpecBytesMax = 512 * 1024;  // half of what one discovery response carries
 constexpr std::size_t kNamedUsersMax = 5;
 
 bool is_compiled(const std::string& kind) {
@@ -70,18 +68,18 @@ void start_state(const std::string& kind, Message& spec, const std::string& user
 }
 
 void check_labels(const Resource& resource, std::vector<Fault>& faults) {
-  if (resource.labels.size() > kLabelsMax) {
-    faults.push_back(
-        {resource.key, "meta.labels", fmt::format("more than {} labels", kLabelsMax), false});
+  if (resource.labels.size() > limits::kLabelsMax) {
+    faults.push_back({resource.key, "meta.labels",
+                      fmt::format("more than {} labels", limits::kLabelsMax), false});
   }
   for (const auto& [label, value] : resource.labels) {
     if (!config::is_name(label)) {
       faults.push_back({resource.key, fmt::format("meta.labels.{}", label),
                         fmt::format("a label's {}", config::kNameRule), false});
     }
-    if (value.size() > kLabelValueBytesMax) {
+    if (value.size() > limits::kLabelValueBytesMax) {
       faults.push_back({resource.key, fmt::format("meta.labels.{}", label),
-                        fmt::format("longer than {} bytes", kLabelValueBytesMax), false});
+                        fmt::format("longer than {} bytes", limits::kLabelValueBytesMax), false});
     }
   }
 }
@@ -106,9 +104,9 @@ void check_put(const Draft& draft, const Resource& resource, std::vector<Fault>&
   if (std::string fault = name_fault(kind, resource.key.name); !fault.empty()) {
     faults.push_back({resource.key, "name", std::move(fault), false});
   }
-  if (resource.spec->ByteSizeLong() > kSpecBytesMax) {
-    faults.push_back(
-        {resource.key, "spec", fmt::format("is longer than {} bytes", kSpecBytesMax), false});
+  if (resource.spec->ByteSizeLong() > limits::kSpecBytesMax) {
+    faults.push_back({resource.key, "spec",
+                      fmt::format("is longer than {} bytes", limits::kSpecBytesMax), false});
   }
   check_labels(resource, faults);
   check_references(draft, resource, faults);

@@ -2,13 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "controlplane/model/limits.h"
+
 namespace sluice::controlplane::oauth {
-namespace {
-
-constexpr std::size_t kKeysMax = 100'000;
-
-}  // namespace
-
 absl::Status Attempts::check(const std::string& key, Mono now) {
   const std::lock_guard lock(mutex_);
   const auto found = counts_.find(key);
@@ -20,6 +16,7 @@ absl::Status Attempts::check(const std::string& key, Mono now) {
     counts_.erase(found);
     return absl::OkStatus();
   }
+  refused_.fetch_add(1, std::memory_order_relaxed);
   return resource_exhausted(fmt::format("too many failed attempts; try again in {} s",
                                         duration_cast<seconds>(left).count() + 1));
 }
@@ -29,7 +26,7 @@ void Attempts::failed(const std::string& key, Mono now) {
     return;
   }
   const std::lock_guard lock(mutex_);
-  if (counts_.size() >= kKeysMax) {
+  if (counts_.size() >= limits::kAttemptKeysMax) {
     make_room(now);
   }
   Count& count = counts_.try_emplace(key, Count{0, now}).first->second;
@@ -48,7 +45,7 @@ void Attempts::make_room(Mono now) {
   std::erase_if(counts_, [&](const auto& entry) { return now >= entry.second.begin + window_; });
   // All of them fresh: somebody has very many addresses. Forgetting is better than growing, and
   // better than locking everybody out.
-  if (counts_.size() >= kKeysMax) {
+  if (counts_.size() >= limits::kAttemptKeysMax) {
     counts_.clear();
   }
 }

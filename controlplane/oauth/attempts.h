@@ -1,7 +1,9 @@
 // Slows whoever guesses passwords or client secrets.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <unordered_map>
@@ -22,6 +24,8 @@ class Attempts {
   absl::Status check(const std::string& key, Mono now);
   void failed(const std::string& key, Mono now);
   void succeeded(const std::string& key);
+  // How often check() said no, since the start.
+  std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
 
  private:
   struct Count {
@@ -34,6 +38,7 @@ class Attempts {
   const nanoseconds window_;
   std::mutex mutex_;  // guards counts_
   std::unordered_map<std::string, Count> counts_;
+  std::atomic<std::uint64_t> refused_{0};
 };
 
 }  // namespace sluice::controlplane::oauth

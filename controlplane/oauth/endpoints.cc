@@ -6,14 +6,12 @@
 #include <optional>
 #include <set>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 
 namespace sluice::controlplane::oauth {
 namespace {
 
-constexpr std::size_t kFailuresMax = 10;
-constexpr nanoseconds kFailureWindow = seconds(60);
-constexpr nanoseconds kFailureDelay = milliseconds(500);
 constexpr std::string_view kRealm = "Basic realm=\"sluice\", charset=\"UTF-8\"";
 
 Response json_response(int status, const boost::json::object& body) {
@@ -157,7 +155,8 @@ Response oauth_error(int status, std::string_view error, std::string_view descri
   return json_response(status, {{"error", std::string(error)}, {"error_description", text}});
 }
 
-Endpoints::Endpoints(Tokens& tokens) : tokens_(tokens), attempts_(kFailuresMax, kFailureWindow) {}
+Endpoints::Endpoints(Tokens& tokens)
+    : tokens_(tokens), attempts_(limits::kClientFailuresMax, limits::kClientFailureWindow) {}
 
 absl::StatusOr<Client> Endpoints::authenticate(const Request& request, Mono mono,
                                                Response& refusal) {
@@ -192,7 +191,7 @@ absl::StatusOr<Client> Endpoints::authenticate(const Request& request, Mono mono
   } else if (absl::IsUnauthenticated(client.status())) {
     attempts_.failed(attempt, mono);
     refusal = invalid_client();
-    refusal.delay = kFailureDelay;
+    refusal.delay = limits::kClientFailureDelay;
   } else {
     refusal = failure(client.status());
   }

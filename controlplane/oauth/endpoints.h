@@ -13,7 +13,7 @@ namespace sluice::controlplane::oauth {
 
 // A POST with a form-encoded body.
 struct Request {
-  std::string authorization;  // the header's value; empty: none
+  std::string authorization;                              // the header's value; empty: none
   std::vector<std::pair<std::string, std::string>> form;  // decoded, in order
   std::string client_address;
 };
@@ -40,6 +40,9 @@ class Endpoints {
 
   // RFC 8414, of what is served here alone. `issuer` is https://HOST:PORT.
   static std::string metadata(const std::string& issuer);
+
+  // Requests refused for too many wrong secrets, since the start.
+  std::uint64_t refused() const { return attempts_.refused(); }
 
  private:
   absl::StatusOr<Client> authenticate(const Request& request, Mono mono, Response& refusal);

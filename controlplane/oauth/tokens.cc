@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 
 namespace sluice::controlplane::oauth {
@@ -13,10 +14,6 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-constexpr std::int64_t kValidityDefault = 3600;
-constexpr std::int64_t kValidityMax = 10LL * 366 * 24 * 3600;
-constexpr std::size_t kScopesMax = 32;
-constexpr std::size_t kScopeBytesMax = 128;
 constexpr char kDefaultScope[] = "default";
 constexpr std::size_t kTokenIdDigits = 16;
 
@@ -34,19 +31,19 @@ absl::StatusOr<Spec> spec_of(const store::Row& row) {
 }
 
 absl::Status check_scopes(const std::vector<std::string>& scopes) {
-  if (scopes.size() > kScopesMax) {
-    return invalid_argument(fmt::format("at most {} scopes a token", kScopesMax));
+  if (scopes.size() > limits::kScopesMax) {
+    return invalid_argument(fmt::format("at most {} scopes a token", limits::kScopesMax));
   }
   for (const std::string& scope : scopes) {
     // RFC 6749 section 3.3, NQCHAR.
-    const bool valid = !scope.empty() && scope.size() <= kScopeBytesMax &&
+    const bool valid = !scope.empty() && scope.size() <= limits::kScopeBytesMax &&
                        std::all_of(scope.begin(), scope.end(), [](char c) {
                          return c > 0x20 && c < 0x7f && c != '"' && c != '\\';
                        });
     if (!valid) {
       return invalid_argument(
           fmt::format("a scope has 1 to {} visible ASCII characters without quotes and backslashes",
-                      kScopeBytesMax));
+                      limits::kScopeBytesMax));
     }
   }
   return absl::OkStatus();
@@ -175,15 +172,16 @@ absl::StatusOr<Client> Tokens::authenticate(const std::string& consumer_key,
 absl::StatusOr<IssuedToken> Tokens::issue(const Client& client, const IssueOptions& options,
                                           Wall now) {
   SLUICE_RETURN_IF_ERROR(check_scopes(options.scopes));
-  if (options.validity_s > kValidityMax) {
-    return invalid_argument(fmt::format("a token lives at most {} seconds", kValidityMax));
+  if (options.validity_s > limits::kTokenValidityMaxS) {
+    return invalid_argument(
+        fmt::format("a token lives at most {} seconds", limits::kTokenValidityMaxS));
   }
   SLUICE_RETURN_IF_ERROR(check_application(store_, organisation_, client.spec.application()));
   const std::int64_t configured = client.spec.token_validity().seconds();
   IssuedToken issued;
   issued.expires_in = options.validity_s != 0 ? options.validity_s
                       : configured != 0       ? configured
-                                              : kValidityDefault;
+                                              : limits::kTokenValidityDefaultS;
   issued.scopes = options.scopes;
   if (issued.scopes.empty()) {
     issued.scopes.emplace_back(kDefaultScope);

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/check.h"
 #include "proxy/base/encoding.h"
 
@@ -14,11 +15,6 @@ namespace {
 
 constexpr char kPasswords[] = "passwords";
 constexpr char kSessions[] = "sessions";
-constexpr std::chrono::hours kSessionLife{12};
-constexpr std::size_t kPasswordBytesMin = 8;
-constexpr std::size_t kPasswordBytesMax = 1024;
-constexpr std::size_t kFailuresMax = 10;
-constexpr nanoseconds kFailureWindow = seconds(60);
 // OWASP's figures for argon2id: 19 MiB, two passes.
 constexpr unsigned long long kPasses = 2;
 constexpr std::size_t kMemoryBytes = 19 * 1024 * 1024;
@@ -54,7 +50,7 @@ Users::Users(store::Store& store, std::string organisation, std::string admin_pa
       organisation_(std::move(organisation)),
       admin_password_file_(std::move(admin_password_file)),
       nobody_(hash_password(random_bytes(16)).value_or("")),
-      attempts_(kFailuresMax, kFailureWindow) {}
+      attempts_(limits::kLoginFailuresMax, limits::kLoginFailureWindow) {}
 
 absl::Status Users::set_password(const std::string& user, std::string_view password) {
   store::Commit commit;
@@ -66,9 +62,9 @@ absl::Status Users::set_password(const std::string& user, std::string_view passw
 
 absl::Status Users::add_password(const std::string& user, std::string_view password,
                                  store::Commit& commit) {
-  if (password.size() < kPasswordBytesMin || password.size() > kPasswordBytesMax) {
+  if (password.size() < limits::kPasswordBytesMin || password.size() > limits::kPasswordBytesMax) {
     return invalid_argument(fmt::format("password: must have {} to {} characters",
-                                        kPasswordBytesMin, kPasswordBytesMax));
+                                        limits::kPasswordBytesMin, limits::kPasswordBytesMax));
   }
   absl::StatusOr<std::string> hash;
   {
@@ -127,7 +123,7 @@ absl::StatusOr<Session> Users::login(const std::string& user, std::string_view p
     return document.status();
   }
   bool right = false;
-  if (password.size() <= kPasswordBytesMax) {
+  if (password.size() <= limits::kPasswordBytesMax) {
     const std::lock_guard lock(hashing_);
     right = verify_password(document.ok() ? document->blob : nobody_, password) && document.ok();
   }
@@ -139,7 +135,7 @@ absl::StatusOr<Session> Users::login(const std::string& user, std::string_view p
   attempts_.succeeded(pair);
   Session session;
   session.token = std::string(kTokenPrefix) + base64url(random_bytes(32));
-  session.expires = system_wall() + kSessionLife;
+  session.expires = system_wall() + limits::kSessionLife;
   SLUICE_RETURN_IF_ERROR(store_.put_document(organisation_, kSessions, hex(sha256(session.token)),
                                              user, to_ms(session.expires)));
   return session;

@@ -47,6 +47,8 @@ class Users {
   // The user whose live session `token` is. UNAUTHENTICATED.
   absl::StatusOr<std::string> authenticate(std::string_view token) const;
   absl::Status logout(std::string_view token);
+  // Logins refused for too many failures, since the start.
+  std::uint64_t refused() const { return attempts_.refused(); }
 
  private:
   store::Store& store_;

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/encoding.h"
 #include "proxy/base/limits.h"
 
@@ -12,12 +13,6 @@ namespace {
 
 constexpr char kProxiesCollection[] = "proxies";
 constexpr char kTokensCollection[] = "join-tokens";
-constexpr std::chrono::hours kDay{24};
-constexpr nanoseconds kProxyLife = kDay * 7;
-constexpr nanoseconds kOperatorLife = kDay * 365;
-constexpr std::int64_t kTokenLifeDefault = 3600;
-constexpr std::int64_t kTokenLifeMax = 30 * 24 * 3600;
-constexpr int kUsesMax = 10'000;
 
 std::string to_blob(const KnownProxy& proxy) {
   return boost::json::serialize(
@@ -170,12 +165,13 @@ absl::StatusOr<admin::v1::CreateJoinTokenResponse> Joining::create_token(
     const admin::v1::CreateJoinTokenRequest& request, Wall now) {
   const std::string group = request.group().empty() ? "default" : request.group();
   const int uses = request.uses() == 0 ? 1 : request.uses();
-  const std::int64_t life = request.ttl_s() == 0 ? kTokenLifeDefault : request.ttl_s();
-  if (uses < 1 || uses > kUsesMax) {
-    return invalid_argument(fmt::format("uses: must be 1 to {}", kUsesMax));
+  const std::int64_t life = request.ttl_s() == 0 ? limits::kJoinTokenLifeDefaultS : request.ttl_s();
+  if (uses < 1 || uses > limits::kJoinTokenUsesMax) {
+    return invalid_argument(fmt::format("uses: must be 1 to {}", limits::kJoinTokenUsesMax));
   }
-  if (life < 1 || life > kTokenLifeMax) {
-    return invalid_argument(fmt::format("ttl_s: must be 1 to {} (30 days)", kTokenLifeMax));
+  if (life < 1 || life > limits::kJoinTokenLifeMaxS) {
+    return invalid_argument(
+        fmt::format("ttl_s: must be 1 to {} (30 days)", limits::kJoinTokenLifeMaxS));
   }
   const absl::StatusOr<store::Row> row = store_.get(organisation_, "GatewayGroup", group);
   if (absl::IsNotFound(row.status())) {
@@ -222,12 +218,12 @@ absl::StatusOr<std::string> Joining::use_token(const std::string& token, Wall no
 
 absl::StatusOr<admin::v1::JoinResponse> Joining::sign(const std::string& csr_pem, KnownProxy proxy,
                                                       Wall now) {
-  proxy.certificate_expires_ms = to_ms(now + kProxyLife);
+  proxy.certificate_expires_ms = to_ms(now + limits::kProxyCertificateLife);
   const Subject subject{.names = {},
                         .uri = fmt::format("spiffe://sluice/{}/{}", proxy.group, proxy.node_id),
                         .join = bytes_from_hex(proxy.join),
                         .server = false,
-                        .life = kProxyLife};
+                        .life = limits::kProxyCertificateLife};
   admin::v1::JoinResponse response;
   SLUICE_ASSIGN_OR_RETURN(*response.mutable_certificate_pem(),
                           authority_.sign(csr_pem, subject, now));
@@ -246,8 +242,11 @@ absl::StatusOr<admin::v1::JoinResponse> Joining::join(const admin::v1::JoinReque
   }
   const std::lock_guard lock(mutex_);
   // Whatever may be wrong with the request is found before the token is spent on it.
-  const Subject probe{
-      .names = {}, .uri = "spiffe://sluice/x/x", .join = "", .server = false, .life = kProxyLife};
+  const Subject probe{.names = {},
+                      .uri = "spiffe://sluice/x/x",
+                      .join = "",
+                      .server = false,
+                      .life = limits::kProxyCertificateLife};
   SLUICE_RETURN_IF_ERROR(authority_.sign(request.csr_pem(), probe, now).status());
   if (connected_(request.node_id())) {
     return absl::AlreadyExistsError(fmt::format(
@@ -293,7 +292,7 @@ absl::StatusOr<admin::v1::CreateClientCertificateResponse> Joining::create_clien
                         .uri = "spiffe://sluice-operator/" + request.name(),
                         .join = "",
                         .server = false,
-                        .life = kOperatorLife};
+                        .life = limits::kOperatorCertificateLife};
   SLUICE_ASSIGN_OR_RETURN(KeyPair pair, authority_.issue(subject, now));
   admin::v1::CreateClientCertificateResponse response;
   response.set_certificate_pem(std::move(pair.certificate_pem));

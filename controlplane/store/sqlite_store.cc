@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "controlplane/model/limits.h"
 #include "controlplane/store/documents.h"
 #include "controlplane/store/feed.h"
 #include "controlplane/store/readers.h"
@@ -21,9 +22,7 @@ namespace sluice::controlplane::store {
 namespace {
 
 // An expired token stays so long, so that a proxy which asks hears `expired` and not `unknown`.
-constexpr std::int64_t kExpiredTokenKeepMs = 3'600'000;
 constexpr std::int64_t kRareMaintenanceMs = 60'000;
-constexpr std::size_t kCollectBatch = 10'000;
 
 // Held while the store is open; the kernel lets go of it when the process ends in whatever way.
 class FileLock {
@@ -225,10 +224,11 @@ absl::Status SqliteStore::append_records(const std::string& organisation, const 
 
 absl::Status SqliteStore::maintain(Database& database) {
   const std::int64_t now = now_ms();
-  SLUICE_RETURN_IF_ERROR(collect_tokens(database, now - kExpiredTokenKeepMs, kCollectBatch));
+  SLUICE_RETURN_IF_ERROR(
+      collect_tokens(database, now - limits::kExpiredTokenKeepMs, limits::kCollectBatch));
   SLUICE_RETURN_IF_ERROR(collect_tombstones(database, options_.tombstones_max));
   SLUICE_RETURN_IF_ERROR(collect_documents(database, now));
-  SLUICE_RETURN_IF_ERROR(collect_records(database, options_.records_max, kCollectBatch));
+  SLUICE_RETURN_IF_ERROR(collect_records(database, options_.records_max, limits::kCollectBatch));
   if (now - rare_maintenance_ms_ >= kRareMaintenanceMs) {
     rare_maintenance_ms_ = now;
     SLUICE_RETURN_IF_ERROR(collect_connections(database, options_.connections_max, now));

@@ -3,12 +3,12 @@
 #include <chrono>
 #include <iterator>
 
+#include "controlplane/model/limits.h"
 #include "proxy/base/log.h"
 
 namespace sluice::controlplane::store {
 namespace {
 
-constexpr std::size_t kGroupMax = 1024;  // jobs in one transaction
 constexpr auto kProbeInterval = std::chrono::seconds(1);
 constexpr auto kBusyMaintenance = std::chrono::seconds(1);
 constexpr auto kIdleMaintenance = std::chrono::minutes(1);
@@ -68,11 +68,11 @@ std::vector<Writer::Job> Writer::take() {
                  wrote_ ? std::min(patience, std::chrono::seconds(kBusyMaintenance)) : patience,
                  [this] { return ending_ || !queue_.empty(); });
   std::vector<Job> jobs;
-  if (queue_.size() <= kGroupMax) {
+  if (queue_.size() <= limits::kWriteGroupMax) {
     jobs.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(queue_.end()));
     queue_.clear();
   } else {
-    const auto end = queue_.begin() + kGroupMax;
+    const auto end = queue_.begin() + limits::kWriteGroupMax;
     jobs.assign(std::make_move_iterator(queue_.begin()), std::make_move_iterator(end));
     queue_.erase(queue_.begin(), end);
   }

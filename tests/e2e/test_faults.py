@@ -201,4 +201,6 @@ def test_the_door_tells_its_health_and_shows_its_metrics_to_those_who_have_logge
     status, _, text = world.control.request("GET", "/metrics", headers={
         "Authorization": f"Bearer {world.control.token}"})
     assert status == 200 and b"# TYPE sluice_" in text
+    for name in (b"calls", b"logins", b"clients"):
+        assert b"\nsluice_" + name + b"_refused_total 0\n" in text
     assert json.loads(world.proxy.get("/server_info")[1])["control_plane"]["connected"] is True
