@@ -99,7 +99,8 @@ absl::Status KindService::check_place(const model::Draft& draft, const model::Re
                                 fmt::format("{} {} exists already", kind_.name, resource.key.name));
   }
   if (old == nullptr) {
-    return not_found(fmt::format("{} {} does not exist", kind_.name, resource.key.name));
+    return not_found(fmt::format("{0} {1} does not exist; `sluicectl get {0}` lists what does",
+                                 kind_.name, resource.key.name));
   }
   if (seen != 0 && seen != old->revision) {
     return failed_precondition(fmt::format(

@@ -48,7 +48,8 @@ Editor::Wish status_wish(const model::Key& key, const Request& request) {
                                           std::vector<model::Fault>& faults) -> absl::Status {
     const model::Resource* found = draft.find(key);
     if (found == nullptr) {
-      return not_found(fmt::format("{} {} does not exist", key.kind, key.name));
+      return not_found(fmt::format("{0} {1} does not exist; `sluicectl get {0}` lists what does",
+                                   key.kind, key.name));
     }
     if (status == 0 || !Spec::Status_IsValid(status)) {
       faults.push_back({key, "status", "is required", false});

@@ -18,6 +18,7 @@
 namespace sluice::controlplane::cli {
 namespace {
 
+constexpr std::string_view kLogin = "AuthService/Login";
 constexpr std::size_t kReplyBytesMax = 64 * 1024 * 1024;
 
 Task<absl::StatusOr<Reply>> read_reply(net::AsyncSide& side, std::string_view method,
@@ -83,8 +84,8 @@ Task<absl::StatusOr<Reply>> exchange(net::Loop& loop, net::Resolver& resolver,
   }
   if (!connected.ok()) {
     co_return with_hint(connected.status(),
-                        "the CA of the control plane that you mean is given by `sluicectl login "
-                        "--ca FILE` or SLUICE_CA (it is DATA/tls/ca.pem)");
+                        "if it is your control plane, log in with its CA: `sluicectl login --ca "
+                        "DATA/tls/ca.pem`");
   }
   net::AsyncSide side(loop, *std::move(connected));
   SLUICE_CO_RETURN_IF_ERROR(co_await side.write_all(request, deadline));
@@ -112,7 +113,7 @@ absl::StatusCode code_from_connect(std::string_view code) {
   return absl::StatusCode::kUnknown;
 }
 
-absl::Status error_of(const Reply& reply) {
+absl::Status error_of(std::string_view method, const Reply& reply) {
   boost::system::error_code error;
   const boost::json::value value = boost::json::parse(reply.body, error);
   if (error || !value.is_object()) {
@@ -126,7 +127,11 @@ absl::Status error_of(const Reply& reply) {
   const absl::StatusCode code = code_from_connect(text("code"));
   std::string message = text("message");
   if (code == absl::StatusCode::kUnauthenticated) {
-    message += "; log in with `sluicectl login`";
+    message +=
+        method == kLogin
+            ? "; the first password of admin is SLUICE_ADMIN_PASSWORD of the first start, or "
+              "in DATA/admin-password; `sluice-control reset-admin-password` makes a new one"
+            : "; log in with `sluicectl login`";
   }
   return {code, to_absl(message)};
 }
@@ -215,7 +220,7 @@ absl::StatusOr<boost::json::object> Door::call(std::string_view method,
                           this->request("POST", fmt::format("/sluice.admin.v1.{}", method), headers,
                                         boost::json::serialize(request)));
   if (reply.status != 200) {
-    return error_of(reply);
+    return error_of(method, reply);
   }
   boost::system::error_code error;
   boost::json::value value = boost::json::parse(reply.body, error);

@@ -115,7 +115,15 @@ absl::Status wait_rollout(Context& context, const std::string& revision, const s
                                                                {"group", "default"},
                                                                {"timeoutMs", seconds_max * 1000}}));
   if (text_at(status, "complete") == "yes") {
-    context.print("in force on every connected proxy\n");
+    const auto* proxies = status.if_contains("proxies");
+    const bool any =
+        proxies != nullptr && std::any_of(proxies->get_array().begin(), proxies->get_array().end(),
+                                          [](const boost::json::value& proxy) {
+                                            return text_at(proxy, "state") != "AWAY";
+                                          });
+    context.print(any ? "in force on every connected proxy\n"
+                      : "no proxy is connected: it is in force as soon as one comes (`sluicectl "
+                        "join-token create` lets one in)\n");
     return absl::OkStatus();
   }
   return deadline_exceeded("not in force everywhere yet:\n" + show_rollout(status));

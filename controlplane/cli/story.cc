@@ -112,6 +112,14 @@ void add_subscriptions(CLI::App& app, Context& context) {
         {"application", flags->application}, {"api", flags->api}, {"plan", flags->plan}};
     const auto answer = context.call("SubscriptionService/CreateSubscription",
                                      {{"subscription", {{"name", flags->name()}, {"spec", spec}}}});
+    if (absl::IsAlreadyExists(answer.status())) {
+      return absl::Status(
+          absl::StatusCode::kAlreadyExists,
+          to_absl(fmt::format("{}; its plan is changed by `sluicectl subscription plan {} {} "
+                              "--plan {}`",
+                              message_of(answer.status()), flags->application, flags->api,
+                              flags->plan)));
+    }
     return done(context, answer,
                 fmt::format("{} may use {} on {}", flags->application, flags->api, flags->plan));
   });
@@ -196,7 +204,10 @@ absl::StatusOr<boost::json::object> token_by_grant(Context& context, const Token
   }
   if (reply.status != 200) {
     return invalid_argument(
-        fmt::format("{}: {}", text_at(value, "error"), text_at(value, "error_description")));
+        fmt::format("{}: {}{}", text_at(value, "error"), text_at(value, "error_description"),
+                    text_at(value, "error") == "invalid_client"
+                        ? " Check key and secret, or make new ones: `sluicectl keys generate APP`."
+                        : ""));
   }
   return std::move(value.get_object());
 }
@@ -228,7 +239,9 @@ void add_token(CLI::App& app, Context& context) {
   auto flags = std::make_shared<TokenFlags>();
   CLI::App* command = app.add_subcommand("token", "Get an access token, or revoke tokens");
   command->add_option("APP", flags->application, "application, as an operator");
-  command->add_option("--type", flags->type, "production or sandbox")->capture_default_str();
+  command->add_option("--type", flags->type, "production or sandbox")
+      ->check(CLI::IsMember({"production", "sandbox"}))
+      ->capture_default_str();
   command->add_option("--key", flags->key, "consumer key, as the application itself");
   command->add_option("--secret", flags->secret, "consumer secret: `-` (stdin), `@FILE`");
   command->add_option("--scope", flags->scopes);

@@ -140,6 +140,9 @@ absl::Status Client::refused(const http::ResponseHead& head) {
     text += fmt::format("\n  code {}: {}\n  {}", text_at(body, "code"), text_at(body, "message"),
                         text_at(body, "description"));
   }
+  if (const std::string_view id = head.headers.get("X-Request-Id"); !id.empty()) {
+    text += fmt::format("\n  more: `sluicectl connections list --refused --id {}`", id);
+  }
   const std::string_view retry = head.headers.get("Retry-After");
   if (!retry.empty()) {
     text += fmt::format("\n  try again after {} s", retry);

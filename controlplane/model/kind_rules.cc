@@ -117,8 +117,8 @@ void Checker::subscribable(const Subscription& subscription) const {
   const bool open = api.state() == Api::PUBLISHED || api.state() == Api::PROTOTYPED;
   if (old_ == nullptr && !open && !imported) {
     add("spec.api", fmt::format("Api {} is {}; it takes new subscriptions only when PUBLISHED or "
-                                "PROTOTYPED",
-                                key.name, Api::State_Name(api.state())));
+                                "PROTOTYPED (`sluicectl api publish {}`)",
+                                key.name, Api::State_Name(api.state()), key.name));
   }
   const bool same_plan = old_ != nullptr && old_->as<Subscription>().plan() == subscription.plan();
   if (same_plan || subscription.plan().empty()) {

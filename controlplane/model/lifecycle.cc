@@ -165,7 +165,8 @@ absl::Status change_state(Draft& draft, const Key& api, std::string_view action,
                           const PublishOptions& options) {
   const Resource* found = draft.find(api);
   if (found == nullptr) {
-    return not_found(fmt::format("Api {} does not exist", api.name));
+    return not_found(
+        fmt::format("Api {} does not exist; `sluicectl get Api` lists what does", api.name));
   }
   const Api::State from = found->as<Api>().state();
   SLUICE_ASSIGN_OR_RETURN(const Api::State to, next_state(from, action));

@@ -94,7 +94,9 @@ void check_references(const Draft& draft, const Resource& resource, std::vector<
     if (!built_in && !followed && draft.find(reference.target) == nullptr) {
       faults.push_back(
           {resource.key, reference.path(),
-           fmt::format("there is no {} {}", reference.target.kind, reference.target.name), false});
+           fmt::format("there is no {0} {1}; `sluicectl get {0}` lists those that are there",
+                       reference.target.kind, reference.target.name),
+           false});
     }
   }
 }
@@ -262,7 +264,8 @@ std::vector<Fault> check(const Draft& draft) {
 
 absl::Status erase(Draft& draft, const Key& key, bool cascade) {
   if (draft.find(key) == nullptr) {
-    return not_found(fmt::format("{} {} does not exist", key.kind, key.name));
+    return not_found(fmt::format("{0} {1} does not exist; `sluicectl get {0}` lists what does",
+                                 key.kind, key.name));
   }
   draft.erase(key);
   if (!cascade) {

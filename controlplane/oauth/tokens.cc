@@ -113,7 +113,9 @@ absl::StatusOr<admin::v1::GenerateKeysResponse> Tokens::generate_keys(
   const absl::Status application =
       store_.get(organisation_, "Application", request.application()).status();
   if (absl::IsNotFound(application)) {
-    return not_found(fmt::format("application: there is no Application {}", request.application()));
+    return not_found(fmt::format(
+        "application: there is no Application {0}; make it first (`sluicectl app create {0}`)",
+        request.application()));
   }
   SLUICE_RETURN_IF_ERROR(application);
   const std::string name = credential_name(request.application(), request.key_type());

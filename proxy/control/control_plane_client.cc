@@ -211,7 +211,11 @@ void ControlPlaneClient::Impl::begin_join() {
       asking = false;
       if (!joined.ok()) {
         ++state.failures;
-        fail(fmt::format("cannot join: {}", message_of(joined.status())));
+        fail(fmt::format("cannot join: {}{}", message_of(joined.status()),
+                         absl::IsUnavailable(joined.status())
+                             ? "; is sluice-control running there, and is that its gRPC port (its "
+                               "log says `listening grpc ADDR:PORT`)?"
+                             : ""));
         retry(config_timer, config_backoff);
         return;
       }
@@ -426,14 +430,13 @@ void ControlPlaneClient::Impl::open_records() {
   if (record_stream != nullptr || !state.connected) {
     return;
   }
-  RecordStream::Events events{
-      [this](const records::UploadResponse& response) {
-        records_backoff.reset();
-        records.on_response(response);
-        record_stream->read();
-      },
-      [] {},
-      [this](const grpc::Status& status) { on_records_done(status); }};
+  RecordStream::Events events{[this](const records::UploadResponse& response) {
+                                records_backoff.reset();
+                                records.on_response(response);
+                                record_stream->read();
+                              },
+                              [] {},
+                              [this](const grpc::Status& status) { on_records_done(status); }};
   records_opened = environment.clock.now();
   record_stream = std::make_unique<RecordStream>(std::move(events), environment.post, outstanding);
   if (options.insecure_plaintext) {

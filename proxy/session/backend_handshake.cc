@@ -60,20 +60,23 @@ BackendResult failed(Refusal refusal, std::string text) {
 
 BackendResult from_status(const absl::Status& status, std::string_view what) {
   if (status.code() == absl::StatusCode::kResourceExhausted) {
-    BackendResult result = failed(Refusal::kOverloaded,
-                                  "The API's backend has as much to do as it may; try again.");
+    BackendResult result =
+        failed(Refusal::kOverloaded, "The API's backend has as much to do as it may; try again.");
     result.retry_after_s = 1;
     return result;
   }
+  BackendResult result;
   if (status.code() == absl::StatusCode::kFailedPrecondition) {
-    return failed(Refusal::kNoHealthyEndpoint, "No endpoint of the API is well at present.");
+    result = failed(Refusal::kNoHealthyEndpoint, "No endpoint of the API is well at present.");
+  } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
+    result = failed(Refusal::kBackendTimeout,
+                    "The backend did not answer in time (" + std::string(what) + ").");
+  } else {
+    result = failed(Refusal::kBackendUnreachable,
+                    "The backend cannot be reached (" + std::string(what) + ").");
   }
-  if (status.code() == absl::StatusCode::kDeadlineExceeded) {
-    return failed(Refusal::kBackendTimeout,
-                  "The backend did not answer in time (" + std::string(what) + ").");
-  }
-  return failed(Refusal::kBackendUnreachable,
-                "The backend cannot be reached (" + std::string(what) + ").");
+  result.failure_detail = message_of(status);
+  return result;
 }
 
 // Reads one response head; interim 1xx answers before it are passed over.

@@ -30,12 +30,13 @@ struct ClientAsk {
 struct BackendResult {
   std::unique_ptr<net::Side> side;
   std::optional<BackendUse> use;  // with a side: to be kept as long as that
-  std::string rest;  // read behind its 101
+  std::string rest;               // read behind its 101
   websocket::UpgradeAnswer answer;
   http::ResponseHead head;  // the 101, or its refusal with `body`
   std::string body;
   std::optional<filter::Refusal> failure;
-  std::string failure_text;  // never an address
+  std::string failure_text;    // never an address
+  std::string failure_detail;  // which endpoint and why: for operators, not for clients
   int retry_after_s = 0;
 };
 

@@ -26,6 +26,7 @@ struct Refused {
   Refusal refusal;
   std::string text;
   int retry_after_s = 0;
+  std::string detail = {};  // for the log and the records alone
 };
 
 std::string make_id(Rng& rng) { return fmt::format("{:016x}", rng.next()); }
@@ -101,6 +102,7 @@ Task<void> Handshake::run() {
     Refused failure;
     failure.refusal = *result.failure;
     failure.text = std::move(result.failure_text);
+    failure.detail = std::move(result.failure_detail);
     failure.retry_after_s = result.retry_after_s;
     co_await refuse(std::move(failure));
   } else if (result.side == nullptr) {
@@ -233,7 +235,8 @@ Task<void> Handshake::refuse(Refused refused) {
   }
   const filter::RefusalInfo& info = filter::info(refused.refusal);
   ex.ending.refusal_code = info.code;
-  ex.ending.reason = refused.text;
+  ex.ending.reason =
+      refused.detail.empty() ? refused.text : fmt::format("{} {}", refused.text, refused.detail);
   ex.ending.close_side = telemetry::CloseSide::kProxy;
   ++context_.counters->refused;
   if (ex.api != nullptr && ex.api->refuse_by == model::RefuseBy::kClose &&

@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from backends import EchoBackend
+from backends import EchoBackend, unused_port
 from clients import HERE, Ctl
 from sluice import BIN, PASSWORD, ControlPlane, Program, Proxy, connect, handshake, wait_for
 
@@ -177,7 +179,8 @@ def test_not_logged_in(ctl, control):
     error = ctl.refused("login", "--password-stdin", stdin=PASSWORD + "\n")
     assert "fingerprint" in error and "--ca" in error
     error = ctl.refused("login", "--ca", control.ca, "--password-stdin", stdin="wrong password\n")
-    assert "password is wrong" in error
+    assert "password is wrong" in error and "DATA/admin-password" in error
+    assert "reset-admin-password" in error and "sluicectl login" not in error
     log_in(ctl, control)
     ctl("logout")
     assert "sluicectl login" in ctl.refused("api", "publish", "x")
@@ -205,7 +208,16 @@ def test_each_wrong_step_says_what_to_do(control, proxy, backend, ctl, unpublish
     url, token = unpublished
     error = ctl.refused("ws", url, "--token", token)
     assert "refused: 404" in error and "404001" in error and "published" in error
-    assert "PUBLISHED" in ctl.refused("subscribe", "trader", "prices-v2", "--plan", "Gold")
+    assert "sluicectl api publish prices-v2" in ctl.refused("subscribe", "trader", "prices-v2", "--plan", "Gold")
+    assert "sluicectl app create nobody" in ctl.refused("keys", "generate", "nobody")
+    assert "sluicectl keys generate trader --type sandbox" in ctl.refused("token", "trader", "--type", "sandbox")
+    assert "production" in ctl.refused("token", "trader", "--type", "foo", status=2)
+    wrong = ctl.refused("token", "--key", "none", "--secret", "-", stdin="x")
+    assert "invalid_client" in wrong and "sluicectl keys generate" in wrong
+    port = unused_port()
+    error = ctl.refused("ws", f"ws://127.0.0.1:{port}/prices/v2", "--token", token)
+    assert f"cannot connect to 127.0.0.1:{port}" in error and "is sluice-proxy running" in error
+    assert "while receiving" not in error
     ctl("api", "publish", "prices-v2")
     wait_for(lambda: "900908" in ctl.run("ws", url, "--token", token)[2], "it is published")
     assert "Subscribe it first" in ctl.refused("ws", url, "--token", token)
@@ -213,6 +225,8 @@ def test_each_wrong_step_says_what_to_do(control, proxy, backend, ctl, unpublish
     assert "there is no Api" in ctl.refused("subscribe", "trader", "prizes", "--plan", "Gold")
     ctl("subscribe", "trader", "prices-v2", "--plan", "Gold")
     wait_for(lambda: ctl.run("ws", url, "--token", token, stdin="x\n")[0] == 0, "it is subscribed")
+    again = ctl.refused("subscribe", "trader", "prices-v2", "--plan", "Gold")
+    assert "exists already" in again and "sluicectl subscription plan trader prices-v2" in again
     error = ctl.refused("ws", url)
     assert "900902" in error and "Authorization: Bearer" in error
     error = ctl.refused("ws", url, "--token", token[:-1])
@@ -220,6 +234,11 @@ def test_each_wrong_step_says_what_to_do(control, proxy, backend, ctl, unpublish
     backend.stop()
     error = ctl.refused("ws", url, "--token", token)
     assert "refused: 503" in error and "101503" in error and "backend cannot be reached" in error
+    # The client is told no address; the operator, whom the answer's id leads to it, is.
+    assert str(backend.port) not in error
+    shown = re.search(r"`sluicectl (connections list --refused --id \S+)`", error).group(1).split()
+    wait_for(lambda: f"cannot connect to 127.0.0.1:{backend.port}: Connection refused" in ctl(*shown),
+             lambda: ctl(*shown), 20)
     error = ctl.refused("ws", proxy.url("/prices"), "--token", token)
     assert "check context and version" in error
 
@@ -284,6 +303,10 @@ def test_revoked_by_the_client_closes_too(stack, run):
 def test_a_proxy_that_has_not_joined_says_what_to_do(control, ctl, tmp_path, started):
     log_in(ctl, control)
     assert "0 connected" in ctl("status")
+    file = tmp_path / "own.yaml"
+    file.write_text(OWN_API.format("ws://127.0.0.1:9/"))
+    told = ctl("apply", "-f", file, "--wait")
+    assert "no proxy is connected" in told and "sluicectl join-token create" in told
     alone = started(Proxy(tmp_path, control, join=False))
     alone.said("join-token")
     token = ctl("join-token", "create").strip()
@@ -295,6 +318,12 @@ def test_a_proxy_that_has_not_joined_says_what_to_do(control, ctl, tmp_path, sta
     third.said("join token")
     garbage = started(Proxy(tmp_path, control, node="fourth", name="fourth", join="garbage"))
     garbage.said("join token")
+    # The other port, and no port at all.
+    for number, port in enumerate((control.door, unused_port())):
+        name = f"lost-{number}"
+        lost = started(Proxy(tmp_path, SimpleNamespace(grpc=port), node=name, name=name,
+                             join=ctl("join-token", "create").strip()))
+        lost.said("is that its gRPC port")
 
 
 def test_a_password_from_the_first_start_works_and_a_made_one_is_shown_where_it_is(tmp_path, started):
