@@ -62,7 +62,10 @@ void TimerWheel::insert(Timer& timer) {
   const auto differing = static_cast<std::uint64_t>(tick ^ tick_);
   int level = differing == 0 ? 0 : (63 - std::countl_zero(differing)) / kBits;
   level = std::min(level, kLevels - 1);
-  const int slot = slot_of(tick, level);
+  link(timer, level, slot_of(tick, level));
+}
+
+void TimerWheel::link(Timer& timer, int level, int slot) {
   Timer*& head = levels_[level].heads[slot];
   if (head == nullptr) {
     timer.prev_ = timer.next_ = &timer;
@@ -113,12 +116,16 @@ void TimerWheel::cascade(int level) {
 }
 
 void TimerWheel::fire_slot(int slot) {
-  Level& level = levels_[0];
-  // Only what was there on entry: a timer armed by a callback for this tick goes to the next one.
-  while (level.heads[slot] != nullptr) {
-    Timer& timer = *level.heads[slot];
-    unlink(timer);
-    timer.fire_(timer.context_);
+  // Only what was there on entry: after the last slot of a turn, what a callback arms for the next
+  // turn's last tick comes to lie in this very slot.
+  while (Timer* timer = levels_[0].heads[slot]) {
+    unlink(*timer);
+    link(*timer, kFiring, 0);
+    ++size_;
+  }
+  while (Timer* timer = levels_[kFiring].heads[0]) {
+    unlink(*timer);
+    timer->fire_(timer->context_);
   }
 }
 

@@ -60,6 +60,7 @@ class TimerWheel {
  private:
   friend class Timer;
   static constexpr int kLevels = 6;
+  static constexpr int kFiring = kLevels;  // whose first slot holds what is being fired
   static constexpr int kSlots = 64;
 
   struct Level {
@@ -68,11 +69,12 @@ class TimerWheel {
   };
 
   void insert(Timer& timer);
+  void link(Timer& timer, int level, int slot);
   void unlink(Timer& timer);
   void fire_slot(int slot);
   void cascade(int level);
 
-  std::array<Level, kLevels> levels_;
+  std::array<Level, kLevels + 1> levels_;
   std::int64_t tick_;  // all ticks before it have fired
   std::size_t size_ = 0;
 };

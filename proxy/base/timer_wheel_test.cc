@@ -106,5 +106,52 @@ TEST(TimerWheel, ACallbackMayArmAgain) {
   EXPECT_EQ(repeat.count, 10);
 }
 
+TEST(TimerWheel, FiresOnceWhenACallbackArmsForTheSameSlotOfTheNextTurn) {
+  for (const std::int64_t first : {63, 127, 4095, 262'143}) {
+    TimerWheel wheel(at_ms(first - 1));
+    struct Again {
+      TimerWheel* wheel;
+      std::int64_t at;
+      int count = 0;
+      Timer timer{[](void* self) {
+                    auto& again = *static_cast<Again*>(self);
+                    if (++again.count < 3) {
+                      again.wheel->arm(again.timer, at_ms(again.at + 64));
+                    }
+                  },
+                  this};
+    } again{&wheel, first};
+    wheel.arm(again.timer, at_ms(first));
+    wheel.advance(at_ms(first));
+    EXPECT_EQ(again.count, 1) << first;
+    EXPECT_EQ(wheel.size(), 1u);
+    wheel.advance(at_ms(first + 63));
+    EXPECT_EQ(again.count, 1) << first;
+    again.at = first + 64;
+    wheel.advance(at_ms(first + 64));
+    EXPECT_EQ(again.count, 2) << first;
+  }
+}
+
+TEST(TimerWheel, ACallbackMayCancelOneThatIsDueWithIt) {
+  TimerWheel wheel(at_ms(0));
+  struct Canceller {
+    Timer* other;
+    int count = 0;
+    Timer timer{[](void* self) {
+                  auto& canceller = *static_cast<Canceller*>(self);
+                  ++canceller.count;
+                  canceller.other->cancel();
+                },
+                this};
+  } one{nullptr}, two{&one.timer};
+  one.other = &two.timer;
+  wheel.arm(one.timer, at_ms(10));
+  wheel.arm(two.timer, at_ms(10));
+  wheel.advance(at_ms(10));
+  EXPECT_EQ(one.count + two.count, 1);
+  EXPECT_EQ(wheel.size(), 0u);
+}
+
 }  // namespace
 }  // namespace sluice
