@@ -132,10 +132,12 @@ Task<BackendResult> ask_endpoint(SessionContext& context, const filter::Exchange
   const websocket::Extensions offered = offer_for_backend(ask.extensions, exchange.may_drop);
   const std::string request =
       http::serialize(request_for_backend(exchange, lease.endpoint(), ask, offered));
-  absl::Status status = co_await side.write_all(request, deadline);
-  absl::StatusOr<http::ResponseHead> head = status;
-  if (status.ok()) {
+  const absl::Status written = co_await side.write_all(request, deadline);
+  absl::StatusOr<http::ResponseHead> head = unavailable("not asked yet");
+  if (written.ok()) {
     head = co_await read_answer(side, deadline);
+  } else {
+    head = written;
   }
   if (!head.ok()) {
     if (!absl::IsCancelled(head.status())) {
