@@ -92,12 +92,28 @@ Allowance allowance_of(const Plan& plan) {
   return allowance;
 }
 
-std::int64_t seconds_until(Wall end, Wall now) {
-  return std::max<std::int64_t>(1, std::chrono::ceil<seconds>(end - now).count());
-}
-
 bool drops(LimitAction action) {
   return action == LimitAction::kNotify || action == LimitAction::kDrop;
+}
+
+LimitAction action(const Exchange& exchange, const Plan& plan, Direction direction) {
+  const LimitAction wanted = direction == Direction::kUp ? plan.on_limit : plan.on_limit_backend;
+  // To drop one message of a compressed stream whose contexts are kept would break all that follow.
+  return exchange.contexts_kept && drops(wanted) ? LimitAction::kDelay : wanted;
+}
+
+// A message that is larger than a whole window would be delayed for ever; it takes a whole one.
+std::uint64_t bytes_of(const Exchange& exchange, const Plan& plan, const Allowance& allowance,
+                       const DataUnit& unit) {
+  if (unit.payload_bytes > allowance.bytes &&
+      action(exchange, plan, unit.direction) == LimitAction::kDelay) {
+    return allowance.bytes;
+  }
+  return unit.payload_bytes;
+}
+
+std::int64_t seconds_until(Wall end, Wall now) {
+  return std::max<std::int64_t>(1, std::chrono::ceil<seconds>(end - now).count());
 }
 
 std::string limit_text(const Plan& plan) {
@@ -124,7 +140,7 @@ class ThrottlingFactory final : public filter::FilterFactory {
 
   filter::Hooks hooks() const override { return {.open = true, .data = true, .recheck = true}; }
   std::unique_ptr<filter::Filter> make() const override {
-    return std::make_unique<ThrottlingFilter>(table_);
+    return std::make_unique<ThrottlingFilter>(*table_);
   }
 
  private:
@@ -133,31 +149,30 @@ class ThrottlingFactory final : public filter::FilterFactory {
 
 }  // namespace
 
-void ThrottlingFilter::set_limit(Exchange& exchange, Level level, std::string key) {
+void ThrottlingFilter::set_limit(Level level, const std::string& key) {
   const std::shared_ptr<const Plan>& plan = plans_[static_cast<std::size_t>(level)];
   if (plan == nullptr || plan->unlimited()) {
     return;
   }
-  const Wall now = exchange.services->clock->wall();
-  Limit limit;
-  limit.counter = table_->get(key, now);
-  limit.counter->adopt(now, plan->per);
-  limit.plan = plan;
-  limit.allowance = allowance_of(*plan);
-  limit.level = level;
+  const Wall now = clock_->wall();
+  std::shared_ptr<Counter>& counter = counters_[static_cast<std::size_t>(level)];
+  counter = table_.get(key, now);
+  counter->adopt(now, plan->per);
   counts_bytes_ = counts_bytes_ || plan->bytes != 0;
-  limits_.push_back(std::move(limit));
+  limits_[limit_count_] = {counter.get(), plan.get()};
+  levels_[limit_count_] = level;
+  ++limit_count_;
 }
 
 void ThrottlingFilter::set_limits(Exchange& exchange) {
-  limits_.clear();
+  clock_ = exchange.services->clock;
+  limit_count_ = 0;
   counts_bytes_ = false;
   for (const Level level : kAllLevels) {
     if (level == Level::kApi || exchange.principal) {
-      set_limit(exchange, level, counter_key(exchange, level));
+      set_limit(level, counter_key(exchange, level));
     }
   }
-  limits_.shrink_to_fit();
 }
 
 Task<Verdict> ThrottlingFilter::open(Exchange& exchange) { co_return admit(exchange); }
@@ -180,13 +195,13 @@ Verdict ThrottlingFilter::admit(Exchange& exchange) {
     plans_[static_cast<std::size_t>(level)] = std::move(plan);
   }
   set_limits(exchange);
-  const Wall now = exchange.services->clock->wall();
-  for (const Limit& limit : limits_) {
-    if (limit.counter->used_up(limit.allowance)) {
-      return Verdict::refuse(refusal_of(limit.level),
-                             fmt::format("The {} plan {} ({}) is used up.", name_of(limit.level),
+  for (std::size_t i = 0; i < limit_count_; ++i) {
+    const Limit& limit = limits_[i];
+    if (limit.counter->used_up(allowance_of(*limit.plan))) {
+      return Verdict::refuse(refusal_of(levels_[i]),
+                             fmt::format("The {} plan {} ({}) is used up.", name_of(levels_[i]),
                                          limit.plan->name, limit_text(*limit.plan)),
-                             static_cast<int>(seconds_until(limit.counter->end(), now)));
+                             static_cast<int>(seconds_until(limit.counter->end(), clock_->wall())));
     }
     exchange.may_drop =
         exchange.may_drop || drops(limit.plan->on_limit) || drops(limit.plan->on_limit_backend);
@@ -195,74 +210,63 @@ Verdict ThrottlingFilter::admit(Exchange& exchange) {
 }
 
 Verdict ThrottlingFilter::data(Exchange& exchange, const DataUnit& unit) {
-  if (limits_.empty()) {
+  const std::size_t count = limit_count_;
+  if (count == 0) {
     return Verdict::pass();
   }
   if (!unit.begins_message) {
     if (counts_bytes_) {
-      for (Limit& limit : limits_) {
-        if (limit.allowance.bytes != Allowance::kNoLimit) {
-          limit.counter->add_bytes(unit.payload_bytes);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (limits_[i].plan->bytes != 0) {
+          limits_[i].counter->add_bytes(unit.payload_bytes);
         }
       }
     }
     return Verdict::pass();
   }
-  const Wall now = exchange.services->clock->wall();
-  for (Limit& limit : limits_) {
-    limit.counter->roll(now, limit.plan->per);
-    limit.charged_bytes = bytes_of(exchange, limit, unit);
-    if (!limit.counter->admits(limit.allowance, limit.charged_bytes)) [[unlikely]] {
-      return act(exchange, limit, unit);
+  const Wall now = clock_->wall();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [counter, plan] = limits_[i];
+    counter->roll(now, plan->per);
+    const Allowance allowance = allowance_of(*plan);
+    if (!counter->admits(allowance, bytes_of(exchange, *plan, allowance, unit))) [[unlikely]] {
+      return act(exchange, i, unit);
     }
   }
-  for (std::size_t i = 0; i < limits_.size(); ++i) {
-    Limit& limit = limits_[i];
-    if (!limit.counter->charge(limit.allowance, limit.charged_bytes, limit.charge)) [[unlikely]] {
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto& [counter, plan] = limits_[i];
+    const Allowance allowance = allowance_of(*plan);
+    if (!counter->charge(allowance, bytes_of(exchange, *plan, allowance, unit), charges_[i]))
+        [[unlikely]] {
       // Another worker was faster since the check.
-      give_back(i);
-      return act(exchange, limit, unit);
+      give_back(exchange, unit, i);
+      return act(exchange, i, unit);
     }
   }
   held_[static_cast<std::size_t>(unit.direction)] = false;
   return Verdict::pass();
 }
 
-void ThrottlingFilter::give_back(std::size_t count) {
+void ThrottlingFilter::give_back(const Exchange& exchange, const DataUnit& unit,
+                                 std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
-    Limit& limit = limits_[i];
-    limit.counter->give_back(limit.allowance, limit.charged_bytes, limit.charge);
+    const auto& [counter, plan] = limits_[i];
+    const Allowance allowance = allowance_of(*plan);
+    counter->give_back(allowance, bytes_of(exchange, *plan, allowance, unit), charges_[i]);
   }
 }
 
-void ThrottlingFilter::undo(Exchange&, const DataUnit& unit) {
+void ThrottlingFilter::undo(Exchange& exchange, const DataUnit& unit) {
   if (unit.begins_message) {
-    give_back(limits_.size());
+    give_back(exchange, unit, limit_count_);
   }
 }
 
-LimitAction ThrottlingFilter::action(const Exchange& exchange, const Limit& limit,
-                                     Direction direction) const {
-  const LimitAction wanted =
-      direction == Direction::kUp ? limit.plan->on_limit : limit.plan->on_limit_backend;
-  // To drop one message of a compressed stream whose contexts are kept would break all that follow.
-  return exchange.contexts_kept && drops(wanted) ? LimitAction::kDelay : wanted;
-}
-
-// A message that is larger than a whole window would be delayed for ever; it takes a whole one.
-std::uint64_t ThrottlingFilter::bytes_of(const Exchange& exchange, const Limit& limit,
-                                         const DataUnit& unit) const {
-  if (unit.payload_bytes > limit.allowance.bytes &&
-      action(exchange, limit, unit.direction) == LimitAction::kDelay) {
-    return limit.allowance.bytes;
-  }
-  return unit.payload_bytes;
-}
-
-Verdict ThrottlingFilter::act(Exchange& exchange, const Limit& limit, const DataUnit& unit) {
+Verdict ThrottlingFilter::act(Exchange& exchange, std::size_t index, const DataUnit& unit) {
+  const Limit& limit = limits_[index];
   const Clock& clock = *exchange.services->clock;
   const Wall end = limit.counter->end();
-  const LimitAction what = action(exchange, limit, unit.direction);
+  const LimitAction what = action(exchange, *limit.plan, unit.direction);
   bool& held = held_[static_cast<std::size_t>(unit.direction)];
   if (exchange.account != nullptr && !(what == LimitAction::kDelay && held)) {
     telemetry::Account& account = *exchange.account;
@@ -271,7 +275,7 @@ Verdict ThrottlingFilter::act(Exchange& exchange, const Limit& limit, const Data
   }
   held = what == LimitAction::kDelay;
   const std::int64_t left_s = seconds_until(end, clock.wall());
-  const std::string named = fmt::format("{} plan {}", name_of(limit.level), limit.plan->name);
+  const std::string named = fmt::format("{} plan {}", name_of(levels_[index]), limit.plan->name);
   switch (what) {
     case LimitAction::kDrop:
       return Verdict::drop();

@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "filters/throttling/counter.h"
 #include "proxy/filter/filter.h"
@@ -24,7 +23,8 @@ inline constexpr std::size_t kLevels = 3;
 // A message passes if all levels admit it, and is then charged to all of them.
 class ThrottlingFilter final : public filter::Filter {
  public:
-  explicit ThrottlingFilter(std::shared_ptr<CounterTable> table) : table_(std::move(table)) {}
+  // `table` outlives the filter.
+  explicit ThrottlingFilter(CounterTable& table) : table_(table) {}
 
   // Charges nothing. Refused while a level is used up.
   Task<filter::Verdict> open(filter::Exchange& exchange) override;
@@ -34,31 +34,32 @@ class ThrottlingFilter final : public filter::Filter {
   filter::Verdict recheck(filter::Exchange& exchange) override;
 
  private:
-  // A level whose plan has a limit.
+  // A level whose plan has a limit. Both live as long as counters_ and plans_ hold them.
   struct Limit {
-    std::shared_ptr<Counter> counter;
-    std::shared_ptr<const model::Plan> plan;
-    Allowance allowance;
-    Counter::Charge charge;  // of the message under way
-    std::uint64_t charged_bytes = 0;
-    Level level;
+    Counter* counter;
+    const model::Plan* plan;
   };
+  using Charges = std::array<Counter::Charge, kLevels>;
 
   filter::Verdict admit(filter::Exchange& exchange);
   void set_limits(filter::Exchange& exchange);
-  void set_limit(filter::Exchange& exchange, Level level, std::string key);
-  void give_back(std::size_t count);
-  model::LimitAction action(const filter::Exchange& exchange, const Limit& limit,
-                            filter::Direction direction) const;
-  std::uint64_t bytes_of(const filter::Exchange& exchange, const Limit& limit,
-                         const filter::DataUnit& unit) const;
-  filter::Verdict act(filter::Exchange& exchange, const Limit& limit, const filter::DataUnit& unit);
+  void set_limit(Level level, const std::string& key);
+  void give_back(const filter::Exchange& exchange, const filter::DataUnit& unit,
+                 std::size_t count);
+  filter::Verdict act(filter::Exchange& exchange, std::size_t index, const filter::DataUnit& unit);
 
-  std::vector<Limit> limits_;   // in the order of levels
-  bool counts_bytes_ = false;   // some level limits them
-  std::array<bool, 2> held_{};  // by direction: its next message was counted as delayed
-  std::shared_ptr<CounterTable> table_;
+  // What a message touches comes first: it is two cache lines.
+  const Clock* clock_ = nullptr;
+  std::array<Limit, kLevels> limits_{};  // the first limit_count_, in the order of levels
+  std::uint8_t limit_count_ = 0;
+  bool counts_bytes_ = false;            // some level limits them
+  std::array<bool, 2> held_{};           // by direction: its next message was counted as delayed
+  Charges charges_{};                    // of the message under way, as limits_
+  std::array<Level, kLevels> levels_{};  // as limits_
+
+  std::array<std::shared_ptr<Counter>, kLevels> counters_;         // by level
   std::array<std::shared_ptr<const model::Plan>, kLevels> plans_;  // null: none or not known
+  CounterTable& table_;
 };
 
 }  // namespace sluice::filters::throttling

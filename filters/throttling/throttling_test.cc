@@ -34,8 +34,8 @@ DataUnit up_of(std::uint64_t bytes) {
 
 // One connection with its own filter.
 struct Live {
-  explicit Live(filter::FakeServices& fake, std::shared_ptr<CounterTable> table)
-      : filter(std::move(table)) {
+  explicit Live(filter::FakeServices& fake, std::shared_ptr<CounterTable> counters)
+      : table(std::move(counters)), filter(*table) {
     exchange.services = &fake.services;
     exchange.account = &account;
   }
@@ -55,6 +55,7 @@ struct Live {
 
   telemetry::Account account;
   filter::Exchange exchange;
+  std::shared_ptr<CounterTable> table;
   ThrottlingFilter filter;
 };
 
