@@ -22,7 +22,7 @@ namespace sluice::telemetry {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x32434341'43494c53;  // "SLICACC2"
+constexpr std::uint64_t kMagic = 0x33434341'43494c53;  // "SLICACC3"
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 constexpr std::size_t kTextBytes = 448;
 constexpr std::size_t kReasonBytes = 64;
@@ -92,53 +92,69 @@ struct AtomicCounts {
   }
 };
 
-// One exchange. Plain memory that outlives the process, so its layout is the file's format: a
+// What follows is plain memory that outlives the process, so its layout is the file's format: a
 // change here is a new kMagic.
-struct Slot {
-  Account account;
 
-  // The recorder's line.
-  alignas(64) AtomicCounts covered;          // by parts that are durable
+// The recorder's line of a slot.
+struct alignas(64) Ledger {
+  AtomicCounts covered;                      // by parts that are durable
   std::atomic<std::uint64_t> part_sequence;  // of the part under way; 0: none
   std::atomic<std::uint32_t> state;          // SlotState
   std::atomic<std::uint32_t> part_ends;      // the part under way is the last
+};
+static_assert(sizeof(Ledger) == 64);
 
-  alignas(64) AtomicCounts part_counts;  // that the part under way covers
-  std::int64_t begin_ms;
-  std::uint64_t handshake_us;
+struct alignas(64) PartNote {
+  AtomicCounts counts;  // that the part under way covers
 
-  // How it ended; valid in kEnded.
-  alignas(64) std::int64_t end_ms;
+  // How the exchange ended; valid in kEnded.
+  std::int64_t end_ms;
   std::int32_t status;
   std::int32_t code;
   std::uint16_t close_code;
   CloseSide close_side;
-  model::KeyType key_type;
   std::uint8_t reason_size;
   std::array<char, kReasonBytes> reason;
-  std::array<char, kTextBytes> texts;
 
-  void write_facts(const Facts& facts);
-  Facts facts() const;
   void write_ending(const Ending& ending, Wall now);
 };
-static_assert(sizeof(Slot) <= 1024 && sizeof(Slot) % 64 == 0);
+
+struct alignas(64) FactsNote {
+  std::int64_t begin_ms = 0;
+  std::uint64_t handshake_us = 0;
+  model::KeyType key_type{};
+  std::array<char, kTextBytes> texts{};
+};
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 
-void Slot::write_facts(const Facts& facts) {
-  account.messages_up = 0;
-  account.messages_down = 0;
-  account.bytes_up = 0;
-  account.bytes_down = 0;
-  account.throttled_up = 0;
-  account.throttled_down = 0;
-  account.last_data_ms = 0;
-  covered.store({});
-  part_sequence = 0;
-  begin_ms = to_ms(facts.begin);
-  handshake_us = facts.handshake_us;
-  key_type = facts.key_type;
-  TextWriter writer(texts);
+// Whole pages of each kind, so that the ones that are used bring no others into memory.
+struct AccountTable::Group {
+  static constexpr std::size_t kSlots = 64;
+  std::array<Account, kSlots> accounts;
+  std::array<Ledger, kSlots> ledgers;
+  std::array<PartNote, kSlots> notes;
+  std::array<FactsNote, kSlots> facts;
+};
+
+struct AccountTable::Slot {
+  Account& account;
+  Ledger& ledger;
+  PartNote& note;
+};
+
+namespace {
+
+// Where a place of the mapping lies in the file.
+off_t file_offset(const void* memory, const void* place) {
+  return static_cast<const char*>(place) - static_cast<const char*>(memory);
+}
+
+FactsNote to_note(const Facts& facts) {
+  FactsNote note;
+  note.begin_ms = to_ms(facts.begin);
+  note.handshake_us = facts.handshake_us;
+  note.key_type = facts.key_type;
+  TextWriter writer(note.texts);
   const std::array<std::string_view, 12> all = {
       facts.connection_id, facts.listener, facts.api,      facts.api_version,
       facts.application,   facts.plan,     facts.user,     facts.client_address,
@@ -146,23 +162,26 @@ void Slot::write_facts(const Facts& facts) {
   for (std::size_t i = 0; i < all.size(); ++i) {
     writer.put(all[i], all.size() - 1 - i);
   }
+  return note;
 }
 
-Facts Slot::facts() const {
+Facts from_note(const FactsNote& note) {
   Facts facts;
-  TextReader reader(texts);
+  TextReader reader(note.texts);
   for (std::string* text : {&facts.connection_id, &facts.listener, &facts.api, &facts.api_version,
                             &facts.application, &facts.plan, &facts.user, &facts.client_address,
                             &facts.token_id, &facts.topic, &facts.endpoint, &facts.user_agent}) {
     *text = reader.get();
   }
-  facts.begin = wall_from_ms(begin_ms);
-  facts.handshake_us = handshake_us;
-  facts.key_type = key_type;
+  facts.begin = wall_from_ms(note.begin_ms);
+  facts.handshake_us = note.handshake_us;
+  facts.key_type = note.key_type;
   return facts;
 }
 
-void Slot::write_ending(const Ending& ending, Wall now) {
+}  // namespace
+
+void PartNote::write_ending(const Ending& ending, Wall now) {
   end_ms = to_ms(now);
   status = ending.status;
   code = ending.refusal_code.value_or(0);
@@ -174,7 +193,7 @@ void Slot::write_ending(const Ending& ending, Wall now) {
 
 struct AccountTable::Header {
   std::uint64_t magic;
-  std::uint64_t slot_bytes;
+  std::uint64_t group_bytes;
   std::uint64_t slots_max;
   std::atomic<std::int64_t> heartbeat_ms;
   std::array<char, 4096 - 32> unused;
@@ -236,7 +255,7 @@ absl::StatusOr<std::unique_ptr<AccountTable>> AccountTable::open_file(const std:
       // A file whose first process died while it made it has no magic yet, and no slots.
       const bool unfinished = whole && head[0] == 0;
       if (!unfinished) {
-        if (!whole || head[0] != kMagic || head[1] != sizeof(Slot)) {
+        if (!whole || head[0] != kMagic || head[1] != sizeof(Group)) {
           return failed_precondition(fmt::format(
               "{} was written by another version of the proxy; its live counts cannot be read. "
               "Let that version end cleanly first, or move the file away",
@@ -246,7 +265,8 @@ absl::StatusOr<std::unique_ptr<AccountTable>> AccountTable::open_file(const std:
       }
     }
   }
-  mapping->size = sizeof(Header) + slots * sizeof(Slot);
+  const std::size_t groups = (slots + Group::kSlots - 1) / Group::kSlots;
+  mapping->size = sizeof(Header) + groups * sizeof(Group);
   if (mapping->fd >= 0) {
     if (const int error = ::posix_fallocate(mapping->fd, 0, static_cast<off_t>(mapping->size));
         error != 0) {
@@ -268,45 +288,71 @@ absl::StatusOr<std::unique_ptr<AccountTable>> AccountTable::open_file(const std:
 AccountTable::AccountTable(std::unique_ptr<Mapping> mapping, std::size_t slots_max)
     : mapping_(std::move(mapping)),
       header_(static_cast<Header*>(mapping_->memory)),
-      slots_(reinterpret_cast<Slot*>(static_cast<char*>(mapping_->memory) + sizeof(Header))),
+      groups_(reinterpret_cast<Group*>(static_cast<char*>(mapping_->memory) + sizeof(Header))),
       slots_max_(slots_max),
       ended_(kNone) {}
 
 AccountTable::~AccountTable() = default;
 
-Slot& AccountTable::slot(std::uint32_t index) const { return slots_[index]; }
+AccountTable::Slot AccountTable::slot(std::uint32_t index) const {
+  Group& group = groups_[index / Group::kSlots];
+  const std::size_t i = index % Group::kSlots;
+  return {group.accounts[i], group.ledgers[i], group.notes[i]};
+}
+
+bool AccountTable::write_facts(std::uint32_t index, const Facts& facts) {
+  FactsNote& place = groups_[index / Group::kSlots].facts[index % Group::kSlots];
+  const FactsNote note = to_note(facts);
+  if (mapping_->fd < 0) {
+    place = note;
+    return true;
+  }
+  return ::pwrite(mapping_->fd, &note, sizeof(note), file_offset(mapping_->memory, &place)) ==
+         static_cast<ssize_t>(sizeof(note));
+}
+
+Facts AccountTable::read_facts(std::uint32_t index) const {
+  const FactsNote& place = groups_[index / Group::kSlots].facts[index % Group::kSlots];
+  if (mapping_->fd < 0) {
+    return from_note(place);
+  }
+  FactsNote note;  // stays empty where the file cannot be read: the counts are told all the same
+  (void)!::pread(mapping_->fd, &note, sizeof(note), file_offset(mapping_->memory, &place));
+  return from_note(note);
+}
 
 void AccountTable::take_over(std::uint64_t last_sequence) {
   const std::size_t before = header_->magic == kMagic ? header_->slots_max : 0;
   left_at_ms_ = header_->heartbeat_ms.load(std::memory_order_relaxed);
   for (std::size_t i = 0; i < before; ++i) {
-    Slot& s = slots_[i];
-    const std::uint32_t state = s.state.load(std::memory_order_acquire);
+    const Slot s = slot(static_cast<std::uint32_t>(i));
+    Ledger& ledger = s.ledger;
+    const std::uint32_t state = ledger.state.load(std::memory_order_acquire);
     if (state != kLive && state != kEnded && state != kLeft) {
       continue;
     }
     high_water_.store(static_cast<std::uint32_t>(i) + 1, std::memory_order_relaxed);
-    const std::uint64_t sequence = s.part_sequence.load(std::memory_order_acquire);
+    const std::uint64_t sequence = ledger.part_sequence.load(std::memory_order_acquire);
     const bool durable = sequence != 0 && sequence <= last_sequence;
     if (durable) {
-      s.covered.store(s.part_counts.load());
+      ledger.covered.store(s.note.counts.load());
     }
-    if (durable && s.part_ends.load(std::memory_order_relaxed) != 0) {
-      s.state.store(kFree, std::memory_order_release);
+    if (durable && ledger.part_ends.load(std::memory_order_relaxed) != 0) {
+      ledger.state.store(kFree, std::memory_order_release);
     } else {
       left_behind_.push_back(static_cast<std::uint32_t>(i));
       if (state == kLive) {
-        s.state.store(kLeft, std::memory_order_release);
+        ledger.state.store(kLeft, std::memory_order_release);
       }
     }
-    s.part_sequence.store(0, std::memory_order_release);
+    ledger.part_sequence.store(0, std::memory_order_release);
   }
-  header_->slot_bytes = sizeof(Slot);
+  header_->group_bytes = sizeof(Group);
   header_->slots_max = slots_max_;
   header_->magic = kMagic;
   const std::uint32_t high_water = high_water_.load(std::memory_order_relaxed);
   for (std::uint32_t i = high_water; i-- > 0;) {
-    if (slots_[i].state.load(std::memory_order_relaxed) == kFree) {
+    if (slot(i).ledger.state.load(std::memory_order_relaxed) == kFree) {
       free_.push_back(i);
     }
   }
@@ -330,20 +376,32 @@ Account* AccountTable::open(const Facts& facts) {
       return nullptr;
     }
   }
-  Slot& s = slot(index);
-  s.write_facts(facts);
+  if (!write_facts(index, facts)) {
+    exhausted_.fetch_add(1, std::memory_order_relaxed);
+    const std::lock_guard lock(mutex_);
+    free_.push_back(index);
+    return nullptr;
+  }
+  const Slot s = slot(index);
+  s.account.clear();
+  s.ledger.covered.store({});
+  s.ledger.part_sequence.store(0, std::memory_order_relaxed);
   // What comes before is there when a reader, or a successor, sees the slot live.
-  s.state.store(kLive, std::memory_order_release);
+  s.ledger.state.store(kLive, std::memory_order_release);
   live_.fetch_add(1, std::memory_order_relaxed);
   return &s.account;
 }
 
 void AccountTable::close(Account* account, const Ending& ending, Wall now) {
-  Slot& s = *reinterpret_cast<Slot*>(account);
-  const auto index = static_cast<std::uint32_t>(&s - slots_);
-  SLUICE_DCHECK(s.state.load() == kLive);
-  s.write_ending(ending, now);
-  s.state.store(kEnded, std::memory_order_release);
+  const auto offset = static_cast<std::size_t>(reinterpret_cast<char*>(account) -
+                                               reinterpret_cast<char*>(groups_));
+  const std::size_t group = offset / sizeof(Group);
+  const auto index = static_cast<std::uint32_t>(group * Group::kSlots + static_cast<std::size_t>(
+                                                    account - groups_[group].accounts.data()));
+  const Slot s = slot(index);
+  SLUICE_DCHECK(s.ledger.state.load() == kLive);
+  s.note.write_ending(ending, now);
+  s.ledger.state.store(kEnded, std::memory_order_release);
   std::uint32_t head = ended_.load(std::memory_order_relaxed);
   do {
     ended_next_[index] = head;
@@ -366,9 +424,9 @@ std::vector<std::uint32_t> AccountTable::moved() const {
   std::vector<std::uint32_t> moved;
   const std::uint32_t high_water = high_water_.load(std::memory_order_acquire);
   for (std::uint32_t i = 0; i < high_water; ++i) {
-    const Slot& s = slot(i);
-    if (s.state.load(std::memory_order_acquire) == kLive &&
-        s.account.counts() != s.covered.load()) {
+    const Slot s = slot(i);
+    if (s.ledger.state.load(std::memory_order_acquire) == kLive &&
+        s.account.counts() != s.ledger.covered.load()) {
       moved.push_back(i);
     }
   }
@@ -376,12 +434,12 @@ std::vector<std::uint32_t> AccountTable::moved() const {
 }
 
 Record AccountTable::part(std::uint32_t index, std::uint64_t sequence, PartKind kind, Wall now) {
-  Slot& s = slot(index);
-  const bool ended = s.state.load(std::memory_order_acquire) == kEnded;
+  const Slot s = slot(index);
+  const bool ended = s.ledger.state.load(std::memory_order_acquire) == kEnded;
   const Counts total = s.account.counts();
-  const Counts covered = s.covered.load();
+  const Counts covered = s.ledger.covered.load();
   Record record;
-  record.facts = s.facts();
+  record.facts = read_facts(index);
   record.counts = {
       total.messages_up - covered.messages_up,   total.messages_down - covered.messages_down,
       total.bytes_up - covered.bytes_up,         total.bytes_down - covered.bytes_down,
@@ -392,42 +450,44 @@ Record AccountTable::part(std::uint32_t index, std::uint64_t sequence, PartKind 
     record.part = Part::kInterim;
   } else if (ended) {
     record.part = Part::kFinal;
-    record.status = s.status;
-    record.code = s.code;
-    record.close_code = s.close_code;
-    record.close_side = s.close_side;
-    record.reason.assign(s.reason.data(), std::min<std::size_t>(s.reason_size, kReasonBytes));
-    record.end = wall_from_ms(s.end_ms);
+    const PartNote& note = s.note;
+    record.status = note.status;
+    record.code = note.code;
+    record.close_code = note.close_code;
+    record.close_side = note.close_side;
+    record.reason.assign(note.reason.data(), std::min<std::size_t>(note.reason_size, kReasonBytes));
+    record.end = wall_from_ms(note.end_ms);
   } else {
     record.part = Part::kRecovered;
     record.reason = "the proxy process ended without closing it";
-    record.end = wall_from_ms(std::max({s.begin_ms, s.account.last_data_ms.load(), left_at_ms_}));
+    record.end = wall_from_ms(
+        std::max({to_ms(record.facts.begin), s.account.last_data_ms.load(), left_at_ms_}));
   }
-  s.part_counts.store(total);
-  s.part_ends.store(kind == PartKind::kLast ? 1 : 0, std::memory_order_relaxed);
-  s.part_sequence.store(sequence, std::memory_order_release);
+  s.note.counts.store(total);
+  s.ledger.part_ends.store(kind == PartKind::kLast ? 1 : 0, std::memory_order_relaxed);
+  s.ledger.part_sequence.store(sequence, std::memory_order_release);
   return record;
 }
 
 void AccountTable::settle(std::uint32_t index) {
-  Slot& s = slot(index);
-  s.covered.store(s.part_counts.load());
-  if (s.part_ends.load(std::memory_order_relaxed) != 0) {
+  const Slot s = slot(index);
+  s.ledger.covered.store(s.note.counts.load());
+  if (s.ledger.part_ends.load(std::memory_order_relaxed) != 0) {
     free_slot(index);
     return;
   }
-  s.part_sequence.store(0, std::memory_order_release);
+  s.ledger.part_sequence.store(0, std::memory_order_release);
 }
 
 void AccountTable::forget_part(std::uint32_t index) {
-  slot(index).part_sequence.store(0, std::memory_order_release);
+  slot(index).ledger.part_sequence.store(0, std::memory_order_release);
 }
 
 void AccountTable::give_up(std::uint32_t index) { free_slot(index); }
 
 void AccountTable::free_slot(std::uint32_t index) {
   // State first: a slot that is free means nothing to a successor, whatever else it holds.
-  slot(index).state.store(kFree, std::memory_order_release);
+  slot(index).ledger.state.store(kFree, std::memory_order_release);
   live_.fetch_sub(1, std::memory_order_relaxed);
   const std::lock_guard lock(mutex_);
   free_.push_back(index);

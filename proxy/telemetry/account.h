@@ -29,6 +29,13 @@ struct alignas(64) Account {
   static void add(std::atomic<std::uint64_t>& counter, std::uint64_t n) {
     counter.store(counter.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  void clear() {
+    for (std::atomic<std::uint64_t>* counter :
+         {&messages_up, &messages_down, &bytes_up, &bytes_down, &throttled_up, &throttled_down}) {
+      counter->store(0, std::memory_order_relaxed);
+    }
+    last_data_ms.store(0, std::memory_order_relaxed);
+  }
   Counts counts() const {
     constexpr auto kRelaxed = std::memory_order_relaxed;
     return {messages_up.load(kRelaxed),  messages_down.load(kRelaxed),
@@ -37,9 +44,8 @@ struct alignas(64) Account {
   }
 };
 
-struct Slot;
-
-// The slots of all workers. open() and close() are for any thread; the rest is for the recorder,
+// The slots of all workers. The accounts lie close together, since messages touch them; the facts
+// go into the file and not into memory, since nobody looks at them until a record is made. open() and close() are for any thread; the rest is for the recorder,
 // one thread. Each part of an account is made in three steps, so that a crash between any two of
 // them neither loses nor doubles a count:
 //   1. part() writes into the slot: "the part with sequence S covers the counts up to C";
@@ -94,15 +100,19 @@ class AccountTable {
  private:
   struct Mapping;
   struct Header;
+  struct Group;
+  struct Slot;
 
   AccountTable(std::unique_ptr<Mapping> mapping, std::size_t slots_max);
   void take_over(std::uint64_t last_sequence);
-  Slot& slot(std::uint32_t index) const;
+  Slot slot(std::uint32_t index) const;
+  bool write_facts(std::uint32_t index, const Facts& facts);
+  Facts read_facts(std::uint32_t index) const;
   void free_slot(std::uint32_t index);
 
   std::unique_ptr<Mapping> mapping_;
   Header* header_;
-  Slot* slots_;
+  Group* groups_;
   std::size_t slots_max_;
   std::mutex mutex_;                 // of free_ and high_water_'s growth
   std::vector<std::uint32_t> free_;  // below high_water_
