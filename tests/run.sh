@@ -22,7 +22,7 @@ cmake --preset "$preset" >/dev/null
 cmake --build --preset "$preset"
 rm -rf "$results"
 mkdir -p "$results"
-[ -d tests/e2e/node_modules ] || npm ci --prefix tests/e2e --no-audit --no-fund
+[ -f tests/e2e/node_modules/.package-lock.json ] || npm ci --prefix tests/e2e --no-audit --no-fund
 
 failed_step=0
 /usr/bin/python3 tests/tidy/tidy.py || failed_step=1
