@@ -182,16 +182,17 @@ Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& excha
   const std::uint64_t hash = balance_value(*cluster, exchange);
   upstream::Call call(*context.pool, std::move(cluster), upstream::Use::kWebSocket, hash);
   BackendResult result;
+  bool answered = false;
   while (true) {
     auto dialled = co_await call.dial();
     if (!dialled.ok()) {
       log::debug("{}: {}", exchange.id, message_of(dialled.status()));
       // What an endpoint itself has answered says more than that no other could be reached.
-      const bool answered = result.head.status != 0;
       co_return answered ? std::move(result) : from_status(dialled.status(), "connecting");
     }
     exchange.endpoint = dialled->lease.endpoint().url;
     result = co_await ask_endpoint(context, exchange, *std::move(dialled), ask);
+    answered = true;
     if (result.side != nullptr || result.failure || !call.may_retry(result.head.status)) {
       co_return result;
     }
