@@ -67,6 +67,14 @@ absl::StatusOr<Catalogue::Item> Catalogue::make_item(const ResourceKey& key,
     if (listener.has_tls()) {
       item.refers.insert({Kind::kSecret, listener.tls().secret()});
     }
+  } else if (key.kind == Kind::kUpstream) {
+    v1::Upstream upstream;
+    if (!upstream.ParseFromString(spec)) {
+      return cannot_parse(key);
+    }
+    if (!upstream.tls().client_certificate().empty()) {
+      item.refers.insert({Kind::kSecret, upstream.tls().client_certificate()});
+    }
   }
   const bool grouped = key.kind == Kind::kApi || key.kind == Kind::kListener;
   if (grouped && item.groups.empty()) {
@@ -152,6 +160,33 @@ void Catalogue::show(const std::string& name, Group& group, const ResourceKey& k
   touched[name].insert(key);
 }
 
+void Catalogue::refer(const std::string& name, Group& group, const std::set<ResourceKey>& targets,
+                      Touched& touched) {
+  for (const ResourceKey& target : targets) {
+    if (++group.referred[target] == 1) {
+      show(name, group, target, true, touched);
+      const auto item = items_.find(target);
+      if (item != items_.end()) {
+        refer(name, group, item->second.refers, touched);
+      }
+    }
+  }
+}
+
+void Catalogue::forget(const std::string& name, Group& group, const std::set<ResourceKey>& targets,
+                       Touched& touched) {
+  for (const ResourceKey& target : targets) {
+    if (--group.referred[target] == 0) {
+      group.referred.erase(target);
+      show(name, group, target, false, touched);
+      const auto item = items_.find(target);
+      if (item != items_.end()) {
+        forget(name, group, item->second.refers, touched);
+      }
+    }
+  }
+}
+
 void Catalogue::replace(const ResourceKey& key, const Item* item, Touched& touched) {
   Item old;
   if (const auto it = items_.find(key); it != items_.end()) {
@@ -166,6 +201,8 @@ void Catalogue::replace(const ResourceKey& key, const Item* item, Touched& touch
       const bool seen = key.kind == Kind::kPlan || group.referred.contains(key);
       if (seen) {
         show(name, group, key, true, touched);
+        forget(name, group, old.refers, touched);
+        refer(name, group, item == nullptr ? std::set<ResourceKey>() : item->refers, touched);
       }
     }
     return;
@@ -173,12 +210,7 @@ void Catalogue::replace(const ResourceKey& key, const Item* item, Touched& touch
   for (const std::string& name : old.groups) {
     Group& group = group_of(name);
     show(name, group, key, false, touched);
-    for (const ResourceKey& target : old.refers) {
-      if (--group.referred[target] == 0) {
-        group.referred.erase(target);
-        show(name, group, target, false, touched);
-      }
-    }
+    forget(name, group, old.refers, touched);
   }
   if (item == nullptr) {
     return;
@@ -186,11 +218,7 @@ void Catalogue::replace(const ResourceKey& key, const Item* item, Touched& touch
   for (const std::string& name : item->groups) {
     Group& group = group_of(name);
     show(name, group, key, true, touched);
-    for (const ResourceKey& target : item->refers) {
-      if (++group.referred[target] == 1) {
-        show(name, group, target, true, touched);
-      }
-    }
+    refer(name, group, item->refers, touched);
   }
 }
 

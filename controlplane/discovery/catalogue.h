@@ -48,17 +48,24 @@ class Catalogue {
   struct Item {
     sync::ResourcePtr resource;
     std::set<std::string> groups;          // Api, Listener
-    std::set<config::ResourceKey> refers;  // Upstreams of an Api, Secret of a Listener
+    // Upstreams of an Api, Secrets of a Listener or an Upstream.
+    std::set<config::ResourceKey> refers;
   };
   struct Group {
     std::map<config::Kind, std::map<std::string, sync::ResourcePtr, std::less<>>> visible;
-    std::map<config::ResourceKey, int> referred;  // by how many of the group's APIs and listeners
+    // By how many of what the group sees.
+    std::map<config::ResourceKey, int> referred;
   };
 
   absl::StatusOr<Item> make_item(const config::ResourceKey& key, std::string spec) const;
   void replace(const config::ResourceKey& key, const Item* item, Touched& touched);
   void show(const std::string& name, Group& group, const config::ResourceKey& key, bool seen,
             Touched& touched);
+  // One of what the group sees refers to `targets`, or does no more; what these refer to follows.
+  void refer(const std::string& name, Group& group, const std::set<config::ResourceKey>& targets,
+             Touched& touched);
+  void forget(const std::string& name, Group& group, const std::set<config::ResourceKey>& targets,
+              Touched& touched);
   Group& group_of(const std::string& name);
 
   std::set<std::string> local_groups_;  // that allow local endpoints

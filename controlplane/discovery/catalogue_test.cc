@@ -143,6 +143,28 @@ TEST_F(Groups, TellTheirListenersWhetherLocalEndpointsAreAllowed) {
   EXPECT_FALSE(allowed("x", "ws"));
 }
 
+TEST_F(Groups, SeeSecretsThatTheirUpstreamsShow) {
+  const auto upstream = [](const std::string& secret) {
+    v1::Upstream spec;
+    spec.add_endpoints("wss://x/");
+    spec.mutable_tls()->set_client_certificate(secret);
+    return spec.SerializeAsString();
+  };
+  put(Kind::kSecret, "one", "");
+  put(Kind::kSecret, "two", "");
+  put(Kind::kUpstream, "u", upstream("one"));
+  EXPECT_FALSE(sees("default", Kind::kSecret, "one"));
+  EXPECT_EQ(put(Kind::kApi, "a", api({}, "upstream:u")),
+            "default:Secret/one default:Upstream/u default:Api/a ");
+  EXPECT_TRUE(sees("default", Kind::kSecret, "one"));
+  put(Kind::kUpstream, "u", upstream("two"));
+  EXPECT_FALSE(sees("default", Kind::kSecret, "one"));
+  EXPECT_TRUE(sees("default", Kind::kSecret, "two"));
+  erase(Kind::kApi, "a");
+  EXPECT_FALSE(sees("default", Kind::kUpstream, "u"));
+  EXPECT_FALSE(sees("default", Kind::kSecret, "two"));
+}
+
 TEST_F(Groups, ShareOneSerialisation) {
   put(Kind::kApi, "a", api({"x", "y"}));
   EXPECT_EQ(catalogue.get("x", Kind::kApi, "a"), catalogue.get("y", Kind::kApi, "a"));

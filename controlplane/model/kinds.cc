@@ -36,6 +36,7 @@ std::vector<Kind> make_kinds() {
   kinds.back().kept = {"private_key_pem"};
 
   kinds.push_back(kind_of<admin::v1::Upstream, config::v1::Upstream>("Upstream", "upstream"));
+  kinds.back().references = {{"tls.client_certificate", "Secret", "", "", OnCascade::kDelete}};
 
   kinds.push_back(kind_of<admin::v1::Plan, config::v1::Plan>("Plan", "plan"));
 

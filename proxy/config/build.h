@@ -45,7 +45,11 @@ std::shared_ptr<CompiledSecret> build_secret(const v1::Secret& spec, Faults& fau
                                              const std::string& name);
 std::shared_ptr<CompiledUpstream> build_upstream(const v1::Upstream& spec, Faults& faults,
                                                  const std::string& name,
-                                                 const CompileContext& context);
+                                                 const CompileContext& context,
+                                                 const ShardedMap<CompiledSecret>& secrets);
+// The same upstream, showing the certificate of `secret`, which was changed.
+std::shared_ptr<CompiledUpstream> renew_certificate(const CompiledUpstream& old,
+                                                    const CompiledSecret& secret);
 std::shared_ptr<CompiledPlan> build_plan(const v1::Plan& spec, Faults& faults,
                                          const std::string& name);
 std::shared_ptr<CompiledListener> build_listener(const v1::Listener& spec, Faults& faults,
@@ -90,8 +94,13 @@ std::optional<model::Endpoint> read_endpoint(std::string_view url, std::string_v
 // Whether it is a link-local or metadata address, or one of context.own_addresses.
 bool is_local(const model::Endpoint& endpoint, const CompileContext& context);
 
-// Sets the cluster's tls and server_name as the endpoints need it.
-void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::SharedState& shared,
+// Sets the cluster's tls and server_name as the endpoints need it. `identity`: what is shown to
+// endpoints, may be null.
+struct TlsContext {
+  filter::SharedState& shared;
+  std::shared_ptr<const net::TlsServerContext> identity;
+};
+void read_tls(const v1::UpstreamTls& spec, std::string_view field, const TlsContext& context,
               upstream::Cluster& cluster, Faults& faults);
 
 // All of the cluster but its endpoints, tls and server_name.

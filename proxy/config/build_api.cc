@@ -178,7 +178,12 @@ struct EndpointsReader {
         cluster->endpoints.push_back(*std::move(endpoint));
       }
     }
-    read_tls(spec.endpoints().tls(), "spec.endpoints.tls", around.context.shared, *cluster, faults);
+    if (!spec.endpoints().tls().client_certificate().empty()) {
+      faults.add("spec.endpoints.tls.client_certificate",
+                 "belongs to an Upstream; put the endpoints into one and name it upstream:NAME");
+    }
+    const TlsContext tls{around.context.shared, nullptr};
+    read_tls(spec.endpoints().tls(), "spec.endpoints.tls", tls, *cluster, faults);
     return cluster;
   }
 };

@@ -7,26 +7,33 @@
 #include <map>
 #include <mutex>
 
+#include "proxy/base/check.h"
 #include "proxy/config/build.h"
 #include "proxy/net/connect.h"
 
 namespace sluice::config {
 namespace {
 
-// Trust stores, shared by all that verify by the same certificates: the system's costs milliseconds
-// and a megabyte to load.
+using ClientTls = std::shared_ptr<const net::TlsClientContext>;
+
+// Trust stores, shared by all that verify alike: the system's costs milliseconds and a megabyte to
+// load. One that shows a certificate is its upstream's own.
 class TrustStores {
  public:
-  absl::StatusOr<std::shared_ptr<const net::TlsClientContext>> get(const std::string& ca_pem) {
+  absl::StatusOr<ClientTls> get(net::TlsClientContext::Options options) {
+    if (options.identity != nullptr) {
+      return net::TlsClientContext::create(std::move(options));
+    }
     const std::lock_guard lock(mutex_);
-    const Sha256 key = sha256(ca_pem);
+    const bool system = options.ca_pem.empty() && options.subject_names.empty();
+    const Sha256 key =
+        sha256(fmt::format("{}\n{}", options.ca_pem, fmt::join(options.subject_names, "\n")));
     if (auto known = stores_[key].lock()) {
       return known;
     }
     std::erase_if(stores_, [](const auto& entry) { return entry.second.expired(); });
-    SLUICE_ASSIGN_OR_RETURN(std::shared_ptr<const net::TlsClientContext> made,
-                            net::TlsClientContext::create(ca_pem));
-    if (ca_pem.empty()) {
+    SLUICE_ASSIGN_OR_RETURN(ClientTls made, net::TlsClientContext::create(std::move(options)));
+    if (system) {
       system_ = made;
     }
     stores_[key] = made;
@@ -36,7 +43,7 @@ class TrustStores {
  private:
   std::mutex mutex_;
   std::map<Sha256, std::weak_ptr<const net::TlsClientContext>> stores_;
-  std::shared_ptr<const net::TlsClientContext> system_;
+  ClientTls system_;
 };
 
 struct Scheme {
@@ -168,7 +175,7 @@ bool is_local(const model::Endpoint& endpoint, const CompileContext& context) {
                      [&](const std::string& own) { return leads_to(own, host, endpoint.port); });
 }
 
-void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::SharedState& shared,
+void read_tls(const v1::UpstreamTls& spec, std::string_view field, const TlsContext& context,
               upstream::Cluster& cluster, Faults& faults) {
   const bool wanted = std::any_of(cluster.endpoints.begin(), cluster.endpoints.end(),
                                   [](const model::Endpoint& e) { return e.tls; });
@@ -178,13 +185,22 @@ void read_tls(const v1::UpstreamTls& spec, std::string_view field, filter::Share
                fmt::format("'{}' is no host name or address", spec.server_name()));
   }
   cluster.server_name = spec.server_name();
-  if (spec.subject_names_size() > 0 || !spec.client_certificate().empty()) {
-    faults.add(std::string(field), "this version knows ca and server_name only");
+  net::TlsClientContext::Options options;
+  options.ca_pem = spec.ca();
+  options.identity = context.identity;
+  for (int i = 0; i < spec.subject_names_size(); ++i) {
+    const std::string& name = spec.subject_names(i);
+    const bool uri = name.find("://") != std::string::npos;
+    if (!uri && !is_host_name(name) && !parse_ip(name)) {
+      faults.add(fmt::format("{}.subject_names[{}]", field, i),
+                 fmt::format("'{}' is no DNS name, address or URI", name));
+    }
+    options.subject_names.push_back(name);
   }
   if (!wanted && spec.ca().empty()) {
     return;
   }
-  auto tls = shared.get<TrustStores>()->get(spec.ca());
+  auto tls = context.shared.get<TrustStores>()->get(std::move(options));
   if (!tls.ok()) {
     faults.add(fmt::format("{}.ca", field), std::string(message_of(tls.status())));
     return;
@@ -216,7 +232,8 @@ void read_target(const v1::Target& spec, const std::string& field, upstream::Clu
 
 std::shared_ptr<CompiledUpstream> build_upstream(const v1::Upstream& spec, Faults& faults,
                                                  const std::string& name,
-                                                 const CompileContext& context) {
+                                                 const CompileContext& context,
+                                                 const ShardedMap<CompiledSecret>& secrets) {
   auto cluster = std::make_shared<upstream::Cluster>();
   auto compiled = std::make_shared<CompiledUpstream>();
   cluster->name = name;
@@ -243,10 +260,41 @@ std::shared_ptr<CompiledUpstream> build_upstream(const v1::Upstream& spec, Fault
       compiled->local_endpoint = endpoint.url;
     }
   }
-  read_tls(spec.tls(), "spec.tls", context.shared, *cluster, faults);
+  compiled->ca = spec.tls().ca();
+  compiled->secret = spec.tls().client_certificate();
+  TlsContext tls{context.shared, nullptr};
+  if (!compiled->secret.empty()) {
+    const std::shared_ptr<const CompiledSecret>& secret = secrets.find(compiled->secret);
+    if (secret == nullptr) {
+      faults.add("spec.tls.client_certificate",
+                 fmt::format("there is no Secret {}", compiled->secret));
+    } else {
+      tls.identity = secret->tls;
+    }
+  }
+  read_tls(spec.tls(), "spec.tls", tls, *cluster, faults);
   read_policy(spec, *cluster, faults);
   compiled->cluster = std::move(cluster);
   return faults.any() ? nullptr : compiled;
+}
+
+std::shared_ptr<CompiledUpstream> renew_certificate(const CompiledUpstream& old,
+                                                    const CompiledSecret& secret) {
+  auto fresh = std::make_shared<CompiledUpstream>(old);
+  if (old.cluster->tls == nullptr) {
+    return fresh;
+  }
+  net::TlsClientContext::Options options;
+  options.ca_pem = old.ca;
+  options.subject_names = old.cluster->tls->subject_names();
+  options.identity = secret.tls;
+  auto cluster = std::make_shared<upstream::Cluster>(*old.cluster);
+  // What it is made of was taken before.
+  absl::StatusOr<ClientTls> tls = net::TlsClientContext::create(std::move(options));
+  SLUICE_CHECK(tls.ok());
+  cluster->tls = *std::move(tls);
+  fresh->cluster = std::move(cluster);
+  return fresh;
 }
 
 }  // namespace sluice::config

@@ -82,6 +82,7 @@ Surroundings Compiler::around() const {
 CompileResult Compiler::run() {
   each(Kind::kSecret, false, [this](Item& item) { upsert_secret(item); });
   each(Kind::kUpstream, false, [this](Item& item) { upsert_upstream(item); });
+  renew_client_certificates();  // of upstreams that stay and show a changed secret's
   each(Kind::kPlan, false, [this](Item& item) { upsert_plan(item); });
   change_listeners();      // they refer to secrets
   change_apis();           // they refer to all of the above
@@ -126,13 +127,34 @@ void Compiler::upsert_upstream(Item& item) {
     return;
   }
   Faults faults(item.key.kind, item.key.name);
-  std::shared_ptr<CompiledUpstream> made = build_upstream(spec, faults, item.key.name, context_);
+  std::shared_ptr<CompiledUpstream> made =
+      build_upstream(spec, faults, item.key.name, context_, secrets_.map());
   if (made == nullptr) {
     return refuse(item, faults);
   }
   made->content = content;
   touched_.insert(item.key);
   upstreams_.put(std::move(made));
+}
+
+// Secrets change seldom, so that a look at all upstreams then is cheaper than an index.
+void Compiler::renew_client_certificates() {
+  std::vector<std::shared_ptr<const CompiledUpstream>> concerned;
+  const bool any = std::any_of(touched_.begin(), touched_.end(), [](const ResourceKey& key) {
+    return key.kind == Kind::kSecret;
+  });
+  if (any) {
+    upstreams_.map().visit([&](const std::shared_ptr<const CompiledUpstream>& one) {
+      if (touched_.contains({Kind::kSecret, one->secret}) &&
+          !touched_.contains({Kind::kUpstream, one->cluster->name})) {
+        concerned.push_back(one);
+      }
+    });
+  }
+  for (const std::shared_ptr<const CompiledUpstream>& old : concerned) {
+    touched_.insert({Kind::kUpstream, old->cluster->name});
+    upstreams_.put(renew_certificate(*old, *secrets_.find(old->secret)));
+  }
 }
 
 void Compiler::upsert_plan(Item& item) {
@@ -236,6 +258,14 @@ void Compiler::remove_secret(Item& item) {
   }
   if (!left.empty()) {
     return refuse(item, "", in_use_by("Listener", left));
+  }
+  upstreams_.map().visit([&](const std::shared_ptr<const CompiledUpstream>& one) {
+    if (one->secret == item.key.name) {
+      left.push_back(one->cluster->name);
+    }
+  });
+  if (!left.empty()) {
+    return refuse(item, "", in_use_by("Upstream", left));
   }
   touched_.insert(item.key);
   secrets_.erase(item.key.name);

@@ -52,9 +52,10 @@ struct CompileResult {
 };
 
 // Control thread. `base` null: Snapshot::empty(). The cost depends on the delta and on what uses
-// the changed Upstreams, not on the size of the base. Order within `delta` does not matter, but
-// that of two new APIs which claim the same path the first is taken. Removing something that is
-// still used is a fault, removing something that does not exist is not.
+// the changed Upstreams, not on the size of the base (a changed Secret looks at all Upstreams).
+// Order within `delta` does not matter, but that of two new APIs which claim the same path the
+// first is taken. Removing something that is still used is a fault, removing something that does
+// not exist is not.
 CompileResult compile(std::shared_ptr<const Snapshot> base, const Delta& delta,
                       const CompileContext& context);
 

@@ -58,6 +58,7 @@ class Compiler {
 
   void upsert_secret(Item& item);
   void upsert_upstream(Item& item);
+  void renew_client_certificates();
   void upsert_plan(Item& item);
   void change_listeners();
   void upsert_listener(Item& item);

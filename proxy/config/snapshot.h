@@ -59,6 +59,8 @@ struct CompiledListener {
 struct CompiledUpstream {
   std::shared_ptr<const upstream::Cluster> cluster;
   std::string local_endpoint;  // one that only some groups allow (link-local ...), if any
+  std::string ca;              // of its tls
+  std::string secret;          // whose certificate it shows to endpoints; empty: none
   Sha256 content{};
 
   std::string_view key() const { return cluster->name; }

@@ -29,6 +29,12 @@ absl::Status connect_error(const std::string& where, std::string_view reason) {
   return unavailable(fmt::format("cannot connect to {}: {}", where, reason));
 }
 
+absl::Status connect_error(const std::string& where, int error) {
+  const bool ours = error == EADDRNOTAVAIL || error == EMFILE || error == ENFILE;
+  const absl::Status status = connect_error(where, connect_reason(error));
+  return ours ? resource_exhausted(message_of(status)) : status;
+}
+
 // Waits for the one event that a connecting side has.
 class Connecting final : public SideUser {
  public:
@@ -44,7 +50,7 @@ absl::StatusOr<std::unique_ptr<Side>> begin(Loop& loop, const std::string& ip, s
   const std::string where = format_address(ip, port);
   const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
-    return connect_error(where, connect_reason(errno));
+    return connect_error(where, errno);
   }
   const int on = 1;
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -52,11 +58,11 @@ absl::StatusOr<std::unique_ptr<Side>> begin(Loop& loop, const std::string& ip, s
       errno != EINPROGRESS) {
     const int error = errno;
     ::close(fd);
-    return connect_error(where, connect_reason(error));
+    return connect_error(where, error);
   }
   std::unique_ptr<TcpSide> side = TcpSide::create(loop, fd, address, /*connecting=*/true);
   if (side == nullptr) {
-    return connect_error(where, connect_reason(errno));
+    return connect_error(where, errno);
   }
   return side;
 }

@@ -61,7 +61,8 @@ struct ConnectTarget {
 
 // Resolves, connects (addresses in turn), and does the TLS handshake where asked. The side comes
 // paused. UNAVAILABLE: refused, unreachable, no such name, certificate not accepted (says which);
-// DEADLINE_EXCEEDED; CANCELLED. TCP_NODELAY is set.
+// RESOURCE_EXHAUSTED: no descriptor or local port is left; DEADLINE_EXCEEDED; CANCELLED.
+// TCP_NODELAY is set.
 Task<absl::StatusOr<std::unique_ptr<Side>>> connect(Loop& loop, Resolver& resolver,
                                                     ConnectTarget target, Mono deadline);
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "proxy/base/task.h"
 #include "proxy/net/loop.h"
@@ -37,7 +38,16 @@ class TlsServerContext {
 // resume it. Any thread.
 class TlsClientContext {
  public:
-  // `ca_pem` empty: the system's store.
+  struct Options {
+    std::string ca_pem;  // empty: the system's store
+    // Of which the server's certificate must have one (DNS names, addresses, URIs), in place of the
+    // name that tls_connect is given. Empty: that name.
+    std::vector<std::string> subject_names;
+    // Whose certificate and key are shown to servers that ask; null: none.
+    std::shared_ptr<const TlsServerContext> identity;
+  };
+  static absl::StatusOr<std::shared_ptr<const TlsClientContext>> create(Options options);
+  // The same with `ca_pem` alone.
   static absl::StatusOr<std::shared_ptr<const TlsClientContext>> create(const std::string& ca_pem);
   // For `sluicectl login` on first use only: verifies nothing; the caller compares the fingerprint.
   static std::shared_ptr<const TlsClientContext> create_unverified();
@@ -45,6 +55,7 @@ class TlsClientContext {
   TlsClientContext(const TlsClientContext&) = delete;
   TlsClientContext& operator=(const TlsClientContext&) = delete;
   SSL_CTX* get() const { return context_; }
+  const std::vector<std::string>& subject_names() const { return subject_names_; }
 
   // For tls_side.cc. `peer` is NAME:PORT. Both give a reference away; null: none.
   SSL_SESSION* take_session(const std::string& peer) const;
@@ -54,6 +65,7 @@ class TlsClientContext {
   struct Sessions;
   explicit TlsClientContext(SSL_CTX* context);
   SSL_CTX* context_;
+  std::vector<std::string> subject_names_;
   std::unique_ptr<Sessions> sessions_;
 };
 
@@ -63,8 +75,8 @@ Task<absl::StatusOr<std::unique_ptr<Side>>> tls_accept(Loop& loop, std::unique_p
                                                        std::shared_ptr<const TlsServerContext> tls,
                                                        Mono deadline);
 
-// The same as client; `server_name` (a host name or an address) is verified, and sent as SNI unless
-// it is an address.
+// The same as client; `server_name` (a host name or an address) is verified unless the context has
+// names of its own, and sent as SNI unless it is an address.
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_connect(Loop& loop, std::unique_ptr<Side> plain,
                                                         std::shared_ptr<const TlsClientContext> tls,
                                                         std::string server_name, Mono deadline);

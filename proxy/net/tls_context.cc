@@ -119,6 +119,14 @@ absl::Status ask_for_certificate(SSL_CTX* context, const std::string& client_ca_
   return absl::OkStatus();
 }
 
+// Chain and key of the other context, which keep their owners.
+void show_certificate(SSL_CTX* context, SSL_CTX* of) {
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(of, &chain);
+  SLUICE_CHECK(SSL_CTX_use_cert_and_key(context, SSL_CTX_get0_certificate(of),
+                                        SSL_CTX_get0_privatekey(of), chain, 1) == 1);
+}
+
 SSL_CTX* make_client_context() {
   SSL_CTX* context = make_context(TLS_client_method());
   SSL_CTX_set_alpn_protos(context, kAlpn, kAlpnSize);
@@ -165,12 +173,22 @@ TlsClientContext::~TlsClientContext() { SSL_CTX_free(context_); }
 
 absl::StatusOr<std::shared_ptr<const TlsClientContext>> TlsClientContext::create(
     const std::string& ca_pem) {
+  Options options;
+  options.ca_pem = ca_pem;
+  return create(std::move(options));
+}
+
+absl::StatusOr<std::shared_ptr<const TlsClientContext>> TlsClientContext::create(Options options) {
   SSL_CTX* context = make_client_context();
-  std::shared_ptr<const TlsClientContext> result(new TlsClientContext(context));
-  if (ca_pem.empty()) {
+  std::shared_ptr<TlsClientContext> result(new TlsClientContext(context));
+  result->subject_names_ = std::move(options.subject_names);
+  if (options.ca_pem.empty()) {
     SSL_CTX_set_default_verify_paths(context);
   } else {
-    SLUICE_RETURN_IF_ERROR(trust(context, ca_pem, "the CA"));
+    SLUICE_RETURN_IF_ERROR(trust(context, options.ca_pem, "the CA"));
+  }
+  if (options.identity != nullptr) {
+    show_certificate(context, options.identity->get());
   }
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   return result;

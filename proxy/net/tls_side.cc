@@ -412,6 +412,36 @@ Task<absl::StatusOr<std::unique_ptr<Side>>> finish(Loop& loop, std::unique_ptr<T
   co_return side;
 }
 
+bool has_uri(X509* certificate, const std::string& uri) {
+  auto* names = static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
+  bool found = false;
+  for (int i = 0; i < sk_GENERAL_NAME_num(names); ++i) {
+    const GENERAL_NAME* name = sk_GENERAL_NAME_value(names, i);
+    if (name->type == GEN_URI) {
+      const ASN1_IA5STRING* text = name->d.uniformResourceIdentifier;
+      const std::string_view value(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                                   static_cast<std::size_t>(ASN1_STRING_length(text)));
+      found = found || value == uri;
+    }
+  }
+  GENERAL_NAMES_free(names);
+  return found;
+}
+
+// Whether the peer's certificate is for one of `names`.
+bool has_name(SSL* ssl, const std::vector<std::string>& names) {
+  X509* certificate = SSL_get0_peer_certificate(ssl);
+  return certificate != nullptr &&
+         std::any_of(names.begin(), names.end(), [certificate](const std::string& name) {
+           return name.find("://") != std::string::npos ? has_uri(certificate, name)
+                  : to_sockaddr(name, 0).ok()
+                      ? X509_check_ip_asc(certificate, name.c_str(), 0) == 1
+                      : X509_check_host(certificate, name.data(), name.size(),
+                                        X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, nullptr) == 1;
+         });
+}
+
 bool is_address(const std::string& name) { return to_sockaddr(name, 0).ok(); }
 
 }  // namespace
@@ -429,21 +459,30 @@ Task<absl::StatusOr<std::unique_ptr<Side>>> tls_connect(Loop& loop, std::unique_
   const std::string peer = fmt::format("{}:{}", server_name, plain->peer().port);
   auto side = std::make_unique<TlsSide>(loop, std::move(plain), tls->get(), tls, peer);
   SSL* ssl = side->ssl();
-  if (is_address(server_name)) {
+  const bool checks_name = tls->subject_names().empty();
+  if (!is_address(server_name)) {
+    SSL_set_tlsext_host_name(ssl, server_name.c_str());
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (checks_name) {
+      SSL_set1_host(ssl, server_name.c_str());
+    }
+  } else if (checks_name) {
     if (server_name.front() == '[') {
       server_name = server_name.substr(1, server_name.size() - 2);
     }
     X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name.c_str());
-  } else {
-    SSL_set_tlsext_host_name(ssl, server_name.c_str());
-    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    SSL_set1_host(ssl, server_name.c_str());
   }
   if (SSL_SESSION* session = tls->take_session(peer)) {
     SSL_set_session(ssl, session);
     SSL_SESSION_free(session);
   }
-  co_return co_await finish(loop, std::move(side), deadline);
+  absl::StatusOr<std::unique_ptr<Side>> secure =
+      co_await finish(loop, std::move(side), deadline);
+  if (secure.ok() && !checks_name && !has_name(ssl, tls->subject_names())) {
+    co_return unavailable(
+        "TLS handshake: certificate not accepted: it has none of the subject_names");
+  }
+  co_return secure;
 }
 
 std::string peer_certificate_sha256(const Side& side) {

@@ -194,6 +194,39 @@ TEST_F(TlsTest, RefusesAWrongName) {
       << client.status();
 }
 
+TEST_F(TlsTest, TakesOneOfTheNamesThatTheContextHas) {
+  const Certificate named = make_certificate(
+      "server", "DNS:other.example,IP:192.0.2.1,URI:spiffe://example/echo", &ca);
+  server_tls = *TlsServerContext::create(named.certificate, named.key);
+  const auto with = [this](std::vector<std::string> names) {
+    TlsClientContext::Options options;
+    options.ca_pem = ca.certificate;
+    options.subject_names = std::move(names);
+    client_tls = *TlsClientContext::create(std::move(options));
+    shake("localhost");
+    return client.status();
+  };
+  EXPECT_TRUE(with({"nobody", "spiffe://example/echo"}).ok()) << client.status();
+  EXPECT_TRUE(with({"other.example"}).ok()) << client.status();
+  EXPECT_TRUE(with({"192.0.2.1"}).ok()) << client.status();
+  const absl::Status refused = with({"spiffe://example/ech", "localhost", "192.0.2.2"});
+  EXPECT_TRUE(absl::IsUnavailable(refused)) << refused;
+  EXPECT_NE(message_of(refused).find("subject_names"), std::string_view::npos) << refused;
+}
+
+TEST_F(TlsTest, ShowsItsCertificateToAServerThatAsks) {
+  const Certificate own = make_certificate("proxy", "DNS:proxy", &ca);
+  const Certificate named = make_certificate("server", "DNS:localhost", &ca);
+  server_tls = *TlsServerContext::create(named.certificate, named.key, ca.certificate);
+  TlsClientContext::Options options;
+  options.ca_pem = ca.certificate;
+  options.identity = *TlsServerContext::create(own.certificate, own.key);
+  client_tls = *TlsClientContext::create(std::move(options));
+  shake("localhost");
+  ASSERT_TRUE(client.ok() && server.ok()) << server.status();
+  EXPECT_EQ(peer_certificate_sha256(**server).size(), 64U);
+}
+
 TEST_F(TlsTest, RefusesAnUnknownIssuerAndAnExpiredCertificate) {
   const Certificate other = make_certificate("other CA", "");
   client_tls = *TlsClientContext::create(other.certificate);
