@@ -11,6 +11,7 @@
 #include "proxy/managed.h"
 #include "proxy/process.h"
 #include "proxy/telemetry/spool.h"
+#include "proxy/upstream/metrics.h"
 
 namespace sluice {
 namespace {
@@ -75,6 +76,7 @@ admin::AdminServices Operations::services() {
   services.not_ready = hooks_.not_ready;
   services.metrics_text = [this] { return parts_.metrics.text(); };
   services.snapshot = [this] { return parts_.snapshot; };
+  services.upstreams = &parts_.upstreams;
   services.bindings = [this] { return parts_.workers->bindings(); };
   services.server_info = [this] { return server_info(); };
   services.memory = [this] { return memory(); };
@@ -144,6 +146,8 @@ void Operations::refresh_totals() {
 
 void Operations::add_metrics() {
   telemetry::add_process_metrics(parts_.metrics);
+  upstream::add_metrics(parts_.metrics, parts_.upstreams,
+                        [this] { return parts_.loop.clock().now(); });
   struct Row {
     const char* name;
     const char* help;

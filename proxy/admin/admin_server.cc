@@ -208,7 +208,8 @@ std::optional<Response> AdminServer::Impl::get(const Request& request) const {
     return json_answer(200, render_apis(*services.snapshot(), query("name")));
   }
   if (path == "/upstreams") {
-    return json_answer(200, render_upstreams(*services.snapshot(), query("name")));
+    const UpstreamsNow now{services.upstreams, loop.clock().now()};
+    return json_answer(200, render_upstreams(*services.snapshot(), query("name"), now));
   }
   if (path == "/listeners") {
     return json_answer(200, render_listeners(*services.snapshot(), bindings()));
@@ -233,7 +234,7 @@ Response AdminServer::Impl::config_dump() const {
   json::object object;
   object["listeners"] = render_listeners(*snapshot, bindings());
   object["secrets"] = render_secrets(*snapshot);
-  object["upstreams"] = render_upstreams(*snapshot, "");
+  object["upstreams"] = render_upstreams(*snapshot, "", {});
   object["plans"] = render_plans(*snapshot);
   object["apis"] = render_apis(*snapshot, "");
   object["refused"] = render_refused(*snapshot);

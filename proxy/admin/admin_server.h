@@ -14,6 +14,7 @@
 #include "proxy/config/snapshot.h"
 #include "proxy/httpserver/http_server.h"
 #include "proxy/net/loop.h"
+#include "proxy/upstream/state.h"
 #include "proxy/worker/publication.h"
 
 namespace sluice::admin {
@@ -27,6 +28,8 @@ struct AdminServices {
   std::function<std::string()> metrics_text;
   // Required, never null: /config_dump /apis /upstreams /listeners /certs.
   std::function<std::shared_ptr<const config::Snapshot>()> snapshot;
+  // How the endpoints do, for /upstreams; null: it shows how they are configured only.
+  const upstream::StateTable* upstreams = nullptr;
   // Where the listeners are bound.
   std::function<worker::Bindings()> bindings;
   // What /server_info shows besides version, process id, uptime and log level: node, group, mode,

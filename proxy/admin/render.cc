@@ -57,22 +57,6 @@ std::string_view action_text(model::LimitAction action) {
 
 double in_seconds(nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
-json::object render_cluster(const upstream::Cluster& cluster) {
-  json::object object;
-  object["name"] = text(cluster.name);
-  json::array endpoints;
-  for (const model::Endpoint& endpoint : cluster.endpoints) {
-    endpoints.emplace_back(text(redact_url(endpoint.url)));
-  }
-  object["endpoints"] = std::move(endpoints);
-  if (!cluster.server_name.empty()) {
-    object["server_name"] = text(cluster.server_name);
-  }
-  object["connect_timeout_seconds"] = in_seconds(cluster.connect_timeout);
-  object["handshake_timeout_seconds"] = in_seconds(cluster.handshake_timeout);
-  return object;
-}
-
 json::array filter_names(const std::vector<config::CompiledFilter>& filters) {
   json::array array;
   for (const config::CompiledFilter& filter : filters) {
@@ -133,14 +117,6 @@ json::array render_apis(const config::Snapshot& snapshot, std::string_view prefi
   json::array array;
   for (const auto& api : sorted(snapshot.apis(), prefix)) {
     array.emplace_back(render_api(*api));
-  }
-  return array;
-}
-
-json::array render_upstreams(const config::Snapshot& snapshot, std::string_view prefix) {
-  json::array array;
-  for (const auto& upstream : sorted(snapshot.upstreams(), prefix)) {
-    array.emplace_back(render_cluster(*upstream->cluster));
   }
   return array;
 }

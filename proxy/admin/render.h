@@ -10,13 +10,22 @@
 
 #include "proxy/config/snapshot.h"
 #include "proxy/net/certificate.h"
+#include "proxy/upstream/state.h"
 #include "proxy/worker/publication.h"
 
 namespace sluice::admin {
 
 // By name; `prefix` of the names, empty: all.
 boost::json::array render_apis(const config::Snapshot& snapshot, std::string_view prefix);
-boost::json::array render_upstreams(const config::Snapshot& snapshot, std::string_view prefix);
+// How the endpoints do at `now`; `states` null: only how they are configured.
+struct UpstreamsNow {
+  const upstream::StateTable* states = nullptr;
+  Mono now{};
+};
+// Upstreams, and those endpoints of APIs' own that are in use (NAME:production, NAME:sandbox).
+boost::json::array render_upstreams(const config::Snapshot& snapshot, std::string_view prefix,
+                                    const UpstreamsNow& now);
+boost::json::object render_cluster(const upstream::Cluster& cluster);
 boost::json::array render_listeners(const config::Snapshot& snapshot,
                                     const worker::Bindings& bindings);
 boost::json::array render_plans(const config::Snapshot& snapshot);

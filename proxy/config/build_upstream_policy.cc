@@ -7,6 +7,7 @@
 #include "proxy/config/build.h"
 #include "proxy/config/text.h"
 #include "proxy/http/headers.h"
+#include "proxy/http/target.h"
 
 namespace sluice::config {
 namespace {
@@ -87,6 +88,34 @@ void read_ejection(const v1::Ejection& spec, upstream::Ejection& ejection, Fault
   }
 }
 
+std::shared_ptr<const upstream::HealthCheck> read_health_check(const v1::HealthCheck& spec,
+                                                               Faults& faults) {
+  using Type = upstream::HealthCheck::Type;
+  auto check = std::make_shared<upstream::HealthCheck>();
+  if (spec.type() == "http") {
+    check->type = Type::kHttp;
+  } else if (spec.type() == "websocket") {
+    check->type = Type::kWebSocket;
+  } else if (spec.type() != "tcp") {
+    faults.add("spec.health_check.type",
+               fmt::format("'{}' is not tcp, http or websocket", spec.type()));
+  }
+  check->path = spec.path();
+  if (!check->path.empty() && !http::parse_target(check->path).ok()) {
+    faults.add("spec.health_check.path", "is no path such as /health");
+  } else if (!check->path.empty() && check->type == Type::kTcp) {
+    faults.add("spec.health_check.path", "a tcp check asks for nothing");
+  }
+  read_time(spec.has_interval(), spec.interval(), {milliseconds(10), kHourMax},
+            "spec.health_check.interval", faults, check->interval);
+  read_time(spec.has_timeout(), spec.timeout(),
+            {milliseconds(1), limits::kTimeoutConfigurableMax}, "spec.health_check.timeout", faults,
+            check->timeout);
+  check->failures = spec.failures() > 0 ? spec.failures() : check->failures;
+  check->passes = spec.passes() > 0 ? spec.passes() : check->passes;
+  return check;
+}
+
 void read_retry(const v1::Retry& spec, upstream::Retry& retry, Faults& faults) {
   if (spec.has_tries()) {
     retry.tries = spec.tries();
@@ -145,7 +174,7 @@ void read_policy(const v1::Upstream& spec, upstream::Cluster& cluster, Faults& f
     read_percent(spec.panic_percent(), "spec.panic_percent", faults, cluster.panic_percent);
   }
   if (spec.has_health_check()) {
-    faults.add("spec.health_check", "this version makes no checks");
+    cluster.health_check = read_health_check(spec.health_check(), faults);
   }
 }
 

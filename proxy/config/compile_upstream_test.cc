@@ -1,5 +1,6 @@
 // What an Upstream says beyond its URLs.
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
 
 #include "proxy/config/testing.h"
 
@@ -7,13 +8,15 @@ namespace sluice::config {
 namespace {
 
 using testing::CompileTest;
+using testing::make_certificate;
+using testing::secret;
 using testing::Strings;
 using testing::upstream;
 
 class CompileUpstream : public CompileTest {
  protected:
   // The cluster of an Upstream with this text besides an endpoint.
-  const upstream::Cluster& cluster(const std::string& text) {
+  upstream::Cluster cluster(const std::string& text) {
     give({upstream("u", "endpoints: 'ws://a/' " + text)});
     return *snapshot->find_upstream("u")->cluster;
   }
@@ -75,6 +78,60 @@ TEST_F(CompileUpstream, ReadsHowEndpointsAreChosen) {
               Strings{"Upstream bad: spec.hash_on"})
         << wrong;
   }
+}
+
+TEST_F(CompileUpstream, ReadsNamesToVerify) {
+  const std::string tls = "endpoints: 'wss://b/' tls { subject_names: 'spiffe://x/y' } ";
+  EXPECT_EQ(cluster(tls).tls->subject_names(), Strings{"spiffe://x/y"});
+  EXPECT_NE(cluster(tls).tls, cluster("endpoints: 'wss://b/'").tls);
+  EXPECT_EQ(faults("endpoints: 'wss://b/' tls { subject_names: 'a b' }"),
+            Strings{"Upstream bad: spec.tls.subject_names[0]"});
+}
+
+TEST_F(CompileUpstream, ShowsASecretsCertificateAndFollowsItsChanges) {
+  const std::string tls = "endpoints: 'wss://b/' tls { client_certificate: 's' }";
+  EXPECT_EQ(faults(tls), Strings{"Upstream bad: spec.tls.client_certificate"});
+  give({secret("s", make_certificate("one")), upstream("u", tls), upstream("v", tls)});
+  const auto before = snapshot->find_upstream("u")->cluster;
+  ASSERT_NE(SSL_CTX_get0_certificate(before->tls->get()), nullptr);
+  const CompileResult result =
+      put({secret("s", make_certificate("two")), upstream("v", tls + " panic_percent: 1")});
+  EXPECT_TRUE(result.faults.empty());
+  const auto after = result.snapshot->find_upstream("u")->cluster;
+  EXPECT_NE(X509_cmp(SSL_CTX_get0_certificate(before->tls->get()),
+                     SSL_CTX_get0_certificate(after->tls->get())),
+            0);
+  EXPECT_EQ(X509_cmp(SSL_CTX_get0_certificate(
+                         result.snapshot->find_upstream("v")->cluster->tls->get()),
+                     SSL_CTX_get0_certificate(after->tls->get())),
+            0);
+  EXPECT_EQ(after->endpoints.size(), 1u);
+  EXPECT_EQ(fields(remove({{Kind::kSecret, "s"}})), Strings{"Secret s: "});
+}
+
+TEST_F(CompileUpstream, ReadsHealthChecks) {
+  using Type = upstream::HealthCheck::Type;
+  EXPECT_EQ(cluster("").health_check, nullptr);
+  const upstream::HealthCheck tcp = *cluster("health_check { type: 'tcp' }").health_check;
+  EXPECT_EQ(tcp.type, Type::kTcp);
+  EXPECT_EQ(tcp.interval, seconds(5));
+  EXPECT_EQ(tcp.timeout, seconds(2));
+  EXPECT_EQ(tcp.failures, 3u);
+  EXPECT_EQ(tcp.passes, 2u);
+  const upstream::HealthCheck http =
+      *cluster("health_check { type: 'http' path: '/up?x' interval { seconds: 1 } failures: 1 }")
+           .health_check;
+  EXPECT_EQ(http.type, Type::kHttp);
+  EXPECT_EQ(http.path, "/up?x");
+  EXPECT_EQ(http.failures, 1u);
+  EXPECT_EQ(cluster("health_check { type: 'websocket' }").health_check->type, Type::kWebSocket);
+  EXPECT_EQ(faults("health_check { type: 'ping' }"),
+            Strings{"Upstream bad: spec.health_check.type"});
+  EXPECT_EQ(faults("health_check { type: 'tcp' path: '/' timeout {} }"),
+            (Strings{"Upstream bad: spec.health_check.path",
+                     "Upstream bad: spec.health_check.timeout"}));
+  EXPECT_EQ(faults("health_check { type: 'http' path: 'up' }"),
+            Strings{"Upstream bad: spec.health_check.path"});
 }
 
 TEST_F(CompileUpstream, ReadsLimitsAndTries) {

@@ -17,6 +17,18 @@ bool is_literal(const std::string& host) {
          ::inet_pton(AF_INET6, host.c_str(), &address) == 1;
 }
 
+net::ConnectTarget target_of(const Cluster& cluster, const model::Endpoint& endpoint,
+                             const EndpointState& state) {
+  net::ConnectTarget target;
+  target.host = state.address();
+  target.port = endpoint.port;
+  if (endpoint.tls) {
+    target.tls = cluster.tls;
+    target.server_name = cluster.server_name.empty() ? endpoint.host : cluster.server_name;
+  }
+  return target;
+}
+
 absl::Status full(const Cluster& cluster, std::string_view what, std::uint64_t max) {
   return resource_exhausted(
       fmt::format("{} has as many {} as its breaker allows ({})", cluster.name, what, max));
@@ -220,14 +232,7 @@ Task<absl::StatusOr<Connected>> Pool::connect(Lease& lease, Mono deadline) {
   }
   Held held(lease.cluster_state_, Unit::kConnection);
   ConnectionHold hold(std::move(held), lease.state_);
-  net::ConnectTarget target;
-  target.host = lease.state_->address();
-  target.port = lease.endpoint().port;
-  if (lease.endpoint().tls) {
-    target.tls = cluster.tls;
-    target.server_name =
-        cluster.server_name.empty() ? lease.endpoint().host : cluster.server_name;
-  }
+  net::ConnectTarget target = target_of(cluster, lease.endpoint(), *lease.state_);
   absl::StatusOr<std::unique_ptr<net::Side>> side = co_await connect_(std::move(target), deadline);
   if (side.ok()) {
     lease.state_->connects.fetch_add(1, std::memory_order_relaxed);
@@ -241,6 +246,12 @@ Task<absl::StatusOr<Connected>> Pool::connect(Lease& lease, Mono deadline) {
     lease.failed(loop_.clock().now());
   }
   co_return side.status();
+}
+
+Task<absl::StatusOr<std::unique_ptr<net::Side>>> Pool::open(std::shared_ptr<const Cluster> cluster,
+                                                            Host host, Mono deadline) {
+  net::ConnectTarget target = target_of(*cluster, *host.endpoint, *host.state);
+  co_return co_await connect_(std::move(target), deadline);
 }
 
 Pool::Entry& Pool::entry(const std::shared_ptr<const Cluster>& cluster) {

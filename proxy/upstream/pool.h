@@ -174,6 +174,17 @@ class Pool {
   // counts against the endpoint.
   Task<absl::StatusOr<Connected>> connect(Lease& lease, Mono deadline);
 
+  // The addresses of the cluster's endpoints that are known now, by priority; until the next call.
+  const std::vector<Host>& hosts(const std::shared_ptr<const Cluster>& cluster) {
+    return entry(cluster).hosts;
+  }
+  // Looks up the names whose addresses are older than dns_refresh; waits only while no host is
+  // known.
+  Task<absl::Status> prepare(std::shared_ptr<const Cluster> cluster, Mono deadline);
+  // A connection that no breaker counts and that is held against nobody (health checks).
+  Task<absl::StatusOr<std::unique_ptr<net::Side>>> open(std::shared_ptr<const Cluster> cluster,
+                                                        Host host, Mono deadline);
+
   // Ends what it does by itself (looking names up again); before it is destroyed busy() must be
   // false.
   void cancel() { tasks_.cancel(); }
@@ -199,8 +210,6 @@ class Pool {
   };
   Entry& entry(const std::shared_ptr<const Cluster>& cluster);
   void set_hosts(Entry& entry, const Cluster& cluster);
-  // Looks up what is older than dns_refresh; waits only while no host is known.
-  Task<absl::Status> prepare(std::shared_ptr<const Cluster> cluster, Mono deadline);
   Task<void> look_up(std::shared_ptr<const Cluster> cluster, std::string host, Mono deadline);
   void sweep();
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "proxy/net/testing.h"
 
@@ -321,6 +322,92 @@ TEST_F(PoolTest, EndsWhenCancelled) {
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   EXPECT_EQ(tried.size(), 1u);
   EXPECT_EQ(state("c", 0).connects_timed_out + state("c", 1).connects_timed_out, 0u);
+}
+
+// All hosts are names; `addresses` answers for each.
+class PoolNames : public PoolTest {
+ protected:
+  PoolNames()
+      : named(
+            loop,
+            [this](net::ConnectTarget target, Mono deadline) {
+              target.host = target.host.starts_with("10.0.") ? "good" : "refused";
+              return connect(this, std::move(target), deadline);
+            },
+            [this](std::string host, nanoseconds age_max, Mono) {
+              return resolve(this, std::move(host), age_max);
+            },
+            states) {}
+  ~PoolNames() override {
+    named.cancel();
+    EXPECT_TRUE(net::testing::run_until(loop, [&] { return !named.busy(); }));
+  }
+
+  static Task<absl::StatusOr<std::vector<std::string>>> resolve(PoolNames* self, std::string host,
+                                                                nanoseconds age_max) {
+    self->asked.push_back(host);
+    EXPECT_EQ(age_max, milliseconds(20));
+    const auto found = self->addresses.find(host);
+    if (found == self->addresses.end()) {
+      co_return unavailable("there is no such name");
+    }
+    co_return found->second;
+  }
+  std::shared_ptr<const Cluster> names(std::vector<std::string> hosts) {
+    auto cluster = std::make_shared<Cluster>(*cluster_of("n", std::move(hosts)));
+    cluster->dns_refresh = milliseconds(20);
+    return cluster;
+  }
+  // The addresses that so many calls went to.
+  std::set<std::string> used(const std::shared_ptr<const Cluster>& cluster, int calls) {
+    std::set<std::string> found;
+    for (int i = 0; i < calls; ++i) {
+      Call call(named, cluster, Use::kWebSocket, 0);
+      auto dialled = run_task(loop, call.dial());
+      if (dialled.ok()) {
+        found.insert(dialled->lease.key()->address());
+      }
+    }
+    return found;
+  }
+
+  std::map<std::string, std::vector<std::string>> addresses;
+  std::vector<std::string> asked;
+  Pool named;
+};
+
+TEST_F(PoolNames, UsesAllAddressesOfAName) {
+  addresses["a"] = {"10.0.0.2", "10.0.0.1"};
+  const auto cluster = names({"a"});
+  EXPECT_EQ(used(cluster, 4), (std::set<std::string>{"10.0.0.1", "10.0.0.2"}));
+  EXPECT_EQ(asked.size(), 1u) << "an answer serves until it is old";
+  EXPECT_EQ(state("n", 0).address(), "10.0.0.1");
+}
+
+TEST_F(PoolNames, LooksUpAgainAndKeepsWhatItHasWhereThatFails) {
+  addresses["a"] = {"10.0.0.1"};
+  const auto cluster = names({"a"});
+  EXPECT_EQ(used(cluster, 1), std::set<std::string>{"10.0.0.1"});
+  addresses["a"] = {"10.0.0.9"};
+  ASSERT_TRUE(net::testing::run_until(
+      loop, [&] { return used(cluster, 1) == std::set<std::string>{"10.0.0.9"}; }));
+  addresses.clear();
+  const std::size_t before = asked.size();
+  ASSERT_TRUE(net::testing::run_until(loop, [&] {
+    EXPECT_EQ(used(cluster, 1), std::set<std::string>{"10.0.0.9"});
+    return asked.size() > before + 1;
+  }));
+}
+
+TEST_F(PoolNames, SaysWhyThereIsNoAddress) {
+  const auto cluster = names({"nowhere"});
+  Call call(named, cluster, Use::kWebSocket, 0);
+  const absl::Status status = run_task(loop, call.dial()).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_EQ(message_of(status), "there is no such name");
+  // One that is known need not wait for the other.
+  addresses["a"] = {"10.0.0.1"};
+  EXPECT_EQ(used(names({"nowhere", "a"}), 2), std::set<std::string>{"10.0.0.1"});
 }
 
 TEST(Pool, DialsARealBackend) {

@@ -39,7 +39,13 @@ std::vector<std::shared_ptr<EndpointState>> ClusterState::adopt(const std::vecto
     }
     states.push_back(std::move(state));
   }
-  current_ = states;
+  // One that stands there twice has one state, and is one endpoint to ejection and scrapes.
+  current_.clear();
+  for (const std::shared_ptr<EndpointState>& state : states) {
+    if (std::find(current_.begin(), current_.end(), state) == current_.end()) {
+      current_.push_back(state);
+    }
+  }
   std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
   return states;
 }

@@ -30,6 +30,9 @@ Worker::Worker(const Options& options, const ProcessServices& services)
       loop_(options.seed, options.clock),
       pool_(make_pool(loop_, services)),
       tasks_(loop_.executor()) {
+  if (index_ == 0) {
+    checker_ = std::make_unique<upstream::Checker>(loop_, *pool_);
+  }
   fill_context(services);
 }
 
@@ -101,10 +104,16 @@ void Worker::end_all() {
   bound_.clear();
   tasks_.cancel();
   pool_->cancel();
+  if (checker_ != nullptr) {
+    checker_->cancel();
+  }
   live_.clear();
   live_count_ = 0;
   // Cancelled handshakes end in the polls that follow.
-  for (int turns = 0; (tasks_.size() > 0 || pool_->busy()) && turns < 100; ++turns) {
+  const auto busy = [this] {
+    return tasks_.size() > 0 || pool_->busy() || (checker_ != nullptr && checker_->busy());
+  };
+  for (int turns = 0; busy() && turns < 100; ++turns) {
     loop_.turn(nanoseconds::zero());
   }
 }
@@ -136,6 +145,25 @@ void Worker::adopt(const Publication& publication, const Bindings& bindings) {
   snapshot_ = publication.snapshot;
   bind(bindings);
   recheck(publication.changed);
+  adopt_checks(publication);
+}
+
+// A look at all upstreams, but only where one of them changed.
+void Worker::adopt_checks(const Publication& publication) {
+  const bool concerned =
+      std::any_of(publication.changed.begin(), publication.changed.end(), [](const auto& subject) {
+        return subject.kind == model::Subject::Kind::kUpstream;
+      });
+  if (checker_ == nullptr || !concerned) {
+    return;
+  }
+  std::vector<std::shared_ptr<const upstream::Cluster>> clusters;
+  snapshot_->upstreams().visit([&](const std::shared_ptr<const config::CompiledUpstream>& one) {
+    if (one->cluster->health_check != nullptr) {
+      clusters.push_back(one->cluster);
+    }
+  });
+  checker_->adopt(clusters);
 }
 
 void Worker::bind(const Bindings& bindings) {

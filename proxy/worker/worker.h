@@ -15,6 +15,7 @@
 #include "proxy/session/connection.h"
 #include "proxy/session/context.h"
 #include "proxy/session/interests.h"
+#include "proxy/upstream/checker.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker/publication.h"
 
@@ -68,6 +69,7 @@ class Worker {
   void fill_context(const ProcessServices& services);
   Task<absl::StatusOr<model::Identity>> find_token(Sha256 hash, std::string client_address);
   void bind(const Bindings& bindings);
+  void adopt_checks(const Publication& publication);
   void go_live(std::unique_ptr<session::Connection> connection);
   void end_live(session::Connection& connection);
   Task<void> run_drain(nanoseconds delay, nanoseconds time, std::function<void()> done);
@@ -77,6 +79,7 @@ class Worker {
   ProcessServices services_;
   net::Loop loop_;
   std::unique_ptr<upstream::Pool> pool_;
+  std::unique_ptr<upstream::Checker> checker_;  // null: another worker makes the health checks
   filter::Services filter_services_;
   session::InterestIndex interests_;
   session::SessionCounters counters_;
