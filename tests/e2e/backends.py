@@ -108,10 +108,10 @@ def switching(head, *lines):
 class RawBackend:
     """A TCP server: `script(connection, head)` runs in a thread for each connection, once a head has come."""
 
-    def __init__(self, script):
+    def __init__(self, script, port=0):
         self.heads = []
         self._script = script
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = self._listener.getsockname()[1]
         self._open = []
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -146,6 +146,8 @@ class RawBackend:
         return f"ws://127.0.0.1:{self.port}/"
 
     def stop(self):
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in self._open:
