@@ -29,6 +29,7 @@ void Actions::calm() {
   parts_.proxy.disk_full = false;
   parts_.proxy.sink().failing = false;
   parts_.records.store_fails = false;
+  parts_.backends.mend_all();
 }
 
 void Actions::next() {
@@ -42,7 +43,7 @@ void Actions::next() {
       {8, &Actions::expire_token},      {4, &Actions::delete_token},
       {6, &Actions::cut_stream},        {1, &Actions::restart_control_plane},
       {4, &Actions::jump_clock},        {4, &Actions::break_disk},
-      {5, &Actions::lose_backend},
+      {5, &Actions::lose_backend},      {6, &Actions::trouble_endpoint},
   };
   parts_.schedule.after(parts_.chance.ms_between(0, 60), [this] {
     if (calm_) {
@@ -369,6 +370,18 @@ void Actions::lose_backend() {
   if (backend.open()) {
     parts_.chance.percent(50) ? backend.die() : backend.close();
   }
+}
+
+// One of the Upstream's endpoints fails all handshakes for a while.
+void Actions::trouble_endpoint() {
+  using Trouble = Backends::Trouble;
+  constexpr std::array kTroubles = {Trouble::kRefuses, Trouble::kHangs, Trouble::kBusy,
+                                    Trouble::kGarbage};
+  const std::string host = fmt::format("b{}", parts_.chance.between(0, 2));
+  parts_.report.trace("{} is in trouble", host);
+  parts_.backends.trouble(host, parts_.chance.pick(kTroubles));
+  parts_.schedule.after(parts_.chance.ms_between(200, 6000),
+                        [this, host] { parts_.backends.mend(host); });
 }
 
 // ---- clients

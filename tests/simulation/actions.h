@@ -70,6 +70,7 @@ class Actions {
   void jump_clock();
   void break_disk();
   void lose_backend();
+  void trouble_endpoint();
 
   void open_client();
   void use_client();

@@ -215,7 +215,7 @@ void Checks::check_close(const Talk& talk, std::uint16_t code, std::string_view 
 }
 
 void Checks::check_refusal(const Talk& talk) {
-  if (talk.probe && talk.status != 429) {
+  if (talk.probe && talk.status != 429 && talk.code != 101506) {
     broken(talk, kOthers,
            fmt::format("a good client was refused with {} {} while all was well", talk.status,
                        talk.code));
@@ -267,6 +267,12 @@ void Checks::check_refusal(const Talk& talk) {
     case 101504:
       good = recently(surroundings_.dial_timed_out, seconds(6));
       break;
+    case 101505:
+      good = is_of_upstream(talk.api) && endpoints_.explains_none_well();
+      break;
+    case 101506:
+      good = is_of_upstream(talk.api) && endpoints_.explains_full();
+      break;
     default:
       good = talk.code == 0 && talk.backend_refused;
   }
@@ -276,9 +282,12 @@ void Checks::check_refusal(const Talk& talk) {
 }
 
 // The backend saw the request: it is an endpoint of the API, and of no generation yet to come.
-void Checks::dialled(const Talk& talk, std::string_view path) {
-  const bool by_upstream = path.starts_with("/u0/");
-  const std::string owner = by_upstream ? "u0" : talk.api;
+void Checks::dialled(Talk& talk, std::string_view host, std::string_view path) {
+  talk.by_upstream = path.starts_with(fmt::format("/{}/", kUpstream));
+  const std::string owner = talk.by_upstream ? kUpstream : talk.api;
+  if (talk.by_upstream) {
+    endpoints_.dialled(host.substr(0, host.find(':')));
+  }
   const std::string_view base = path.substr(0, path.rfind('/'));
   const int generation = generation_of(base);
   if (base != generation_path(owner, generation) || generation < 1 ||
@@ -312,6 +321,7 @@ void Checks::after_step() {
     verdict();
   }
   verdicts_.clear();
+  endpoints_.after_step();
   bool overdue = false;
   for (const auto& talk : parts_.talks) {
     if (talk->murky()) {

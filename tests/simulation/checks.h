@@ -12,6 +12,7 @@
 
 #include "proxy/worker/worker.h"
 #include "tests/simulation/belief.h"
+#include "tests/simulation/endpoint_book.h"
 #include "tests/simulation/limit_book.h"
 #include "tests/simulation/report.h"
 #include "tests/simulation/talk.h"
@@ -19,12 +20,10 @@
 
 namespace sluice::simulation {
 
-using Talks = std::vector<std::unique_ptr<Talk>>;
-
 // When faults of the surroundings could last have made a handshake fail.
 struct Faults {
   std::function<Mono()> identity_away;  // its stream
-  Mono dial_refused{};
+  Mono dial_refused{};  // or a handshake failed
   Mono dial_timed_out{};
 };
 
@@ -37,11 +36,14 @@ class Checks {
     const Talks& talks;
   };
   explicit Checks(const Parts& parts)
-      : parts_(parts), limits_(parts.schedule, parts.report) {}
+      : parts_(parts),
+        limits_(parts.schedule, parts.report),
+        endpoints_(parts.schedule, parts.report, parts.talks) {}
 
   // The worker is made after the checks; it is there before anything is told.
   void set_worker(worker::Worker& worker) { worker_ = &worker; }
   Faults& surroundings() { return surroundings_; }
+  EndpointBook& endpoints() { return endpoints_; }
 
   // ---- discovery
   void delivered(const xds::DeltaDiscoveryResponse& response);
@@ -57,7 +59,7 @@ class Checks {
   void refused(const Talk& talk) {
     verdicts_.push_back([this, &talk] { check_refusal(talk); });
   }
-  void dialled(const Talk& talk, std::string_view path);
+  void dialled(Talk& talk, std::string_view host, std::string_view path);
   // A message's beginning came to the other end.
   void passed(const Talk& talk, bool up);
   void arrived(Talk& talk, bool up, std::uint64_t number);
@@ -107,6 +109,7 @@ class Checks {
   };
   std::deque<Former> formers_;  // what was replaced lately
   LimitBook limits_;
+  EndpointBook endpoints_;
   // Closes and refusals of this step: what passed before them may be seen after them.
   std::vector<std::function<void()>> verdicts_;
 };

@@ -243,6 +243,7 @@ void Client::vanish() {
   parts_.checks.murky(*talk_);
   parts_.checks.did(*talk_, "vanishes");
   talk_->state = Talk::State::kOver;
+  talk_->ended = parts_.schedule.now();
   drop();
 }
 
@@ -301,6 +302,7 @@ void Client::on_over() {
   const bool refused = talk_->state == Talk::State::kHandshake;
   talk_->close_seen = true;
   talk_->state = Talk::State::kOver;
+  talk_->ended = parts_.schedule.now();
   if (refused) {
     constexpr std::string_view kCode = R"("code":")";
     const std::size_t at = rest().find(kCode);
@@ -314,9 +316,16 @@ void Client::on_over() {
 // ---- back ends
 
 bool Backend::on_head(std::string_view head) {
+  const std::string key = header(head, "Sec-WebSocket-Key: ");
+  if (head.find("sluice-health-check") != std::string_view::npos) {
+    parts_.schedule.after(parts_.chance.lateness(), [this, key] { answer(key); });
+    return true;
+  }
   const auto number = number_in<std::size_t>(header(head, "X-Talk: "));
   talk_ = parts_.talks.at(number).get();
   talk_->backend_seen = true;
+  talk_->backend_over = false;
+  dial_ = ++talk_->dials;
   talk_->id = header(head, "X-Request-Id: ");
   if (head.find("Authorization") != std::string_view::npos) {
     parts_.checks.broken(*talk_, "credentials end at the proxy", "the backend got them");
@@ -325,13 +334,12 @@ bool Backend::on_head(std::string_view head) {
   if (!target.ends_with("/topic?x=1")) {
     parts_.checks.broken(*talk_, "topic and query arrive", target);
   }
-  parts_.checks.dialled(*talk_, target.substr(0, target.rfind('?')));
+  parts_.checks.dialled(*talk_, header(head, "Host: "), target.substr(0, target.rfind('?')));
   if (manner_ == Manner::kDie) {
     die();
     return true;
   }
-  parts_.schedule.after(parts_.chance.lateness(),
-                        [this, key = header(head, "Sec-WebSocket-Key: ")] { answer(key); });
+  parts_.schedule.after(parts_.chance.lateness(), [this, key] { answer(key); });
   return true;
 }
 
@@ -339,8 +347,16 @@ void Backend::answer(const std::string& key) {
   if (gone()) {
     return;
   }
+  if (manner_ == Manner::kGarbage) {
+    parts_.checks.surroundings().dial_refused = parts_.schedule.now();
+    send("what is this?\r\n\r\n");
+    end();
+    return;
+  }
   if (manner_ == Manner::kRefuse) {
-    talk_->backend_refused = true;
+    if (talk_ != nullptr) {
+      talk_->backend_refused = true;
+    }
     send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy");
     end();
     return;
@@ -382,7 +398,7 @@ void Backend::on_close(std::uint16_t code, std::string_view) {
 void Backend::on_ping(const std::string& payload) { send(make_frame(Opcode::kPong, payload)); }
 
 void Backend::on_over() {
-  if (talk_ != nullptr) {
+  if (talk_ != nullptr && talk_->dials == dial_) {
     talk_->backend_over = true;
   }
 }
@@ -398,7 +414,7 @@ void Backend::die() {
 }
 
 void Backend::close() {
-  if (open() && !closing_ && talk_->live()) {
+  if (open() && !closing_ && talk_ != nullptr && talk_->live()) {
     talk_->backend_closed = true;
     parts_.checks.did(*talk_, "is closed by its backend");
     closing_ = true;
@@ -406,25 +422,63 @@ void Backend::close() {
   }
 }
 
-Task<absl::StatusOr<std::unique_ptr<net::Side>>> Backends::connect(Mono deadline) {
-  Chance& chance = parts_.chance;
+void Backends::trouble(const std::string& host, Trouble trouble) {
+  troubles_[host] = trouble;
+  parts_.checks.endpoints().trouble(host, true);
+}
+
+void Backends::mend(const std::string& host) {
+  troubles_.erase(host);
+  parts_.checks.endpoints().trouble(host, false);
+}
+
+void Backends::mend_all() {
+  while (!troubles_.empty()) {
+    mend(std::string(troubles_.begin()->first));
+  }
+}
+
+Backends::Fate Backends::fate_of(const std::string& host) {
+  if (const auto found = troubles_.find(host); found != troubles_.end()) {
+    switch (found->second) {
+      case Trouble::kRefuses:
+        return Fate::kRefuse;
+      case Trouble::kHangs:
+        return Fate::kHang;
+      case Trouble::kBusy:
+        return Fate::kBusy;
+      case Trouble::kGarbage:
+        return Fate::kGarbage;
+    }
+  }
+  const int draw = reliable ? 100 : parts_.chance.between(0, 99);
+  return draw < 2    ? Fate::kHang
+         : draw < 6  ? Fate::kRefuse
+         : draw < 9  ? Fate::kBusy
+         : draw < 12 ? Fate::kDie
+                     : Fate::kAccept;
+}
+
+Task<absl::StatusOr<std::unique_ptr<net::Side>>> Backends::connect(std::string host,
+                                                                   Mono deadline) {
   Faults& faults = parts_.checks.surroundings();
-  const int fate = reliable ? 100 : chance.between(0, 99);
-  if (fate < 2) {
-    (void)co_await sleep_until(loop_->timers(), deadline);
+  const Fate fate = fate_of(host);
+  if (fate == Fate::kHang) {
+    SLUICE_CO_RETURN_IF_ERROR(co_await sleep_until(loop_->timers(), deadline));
     faults.dial_timed_out = parts_.schedule.now();
     co_return deadline_exceeded("the simulated backend does not answer");
   }
-  const Mono until = loop_->clock().now() + chance.lateness();
+  const Mono until = loop_->clock().now() + parts_.chance.lateness();
   SLUICE_CO_RETURN_IF_ERROR(co_await sleep_until(loop_->timers(), until));
-  if (fate < 6) {
+  if (fate == Fate::kRefuse) {
     faults.dial_refused = parts_.schedule.now();
     co_return unavailable("the simulated backend refuses");
   }
   auto [ours, theirs] = net::make_pipe(*loop_, rules_);
-  const Backend::Manner manner = fate < 9    ? Backend::Manner::kRefuse
-                                 : fate < 12 ? Backend::Manner::kDie
-                                             : Backend::Manner::kAccept;
+  const Backend::Manner manner = fate == Fate::kBusy      ? Backend::Manner::kRefuse
+                                 : fate == Fate::kDie     ? Backend::Manner::kDie
+                                 : fate == Fate::kGarbage ? Backend::Manner::kGarbage
+                                                          : Backend::Manner::kAccept;
   all_.push_back(std::make_unique<Backend>(parts_, std::move(ours), manner));
   co_return std::move(theirs);
 }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -116,7 +117,7 @@ class Client final : public Endpoint {
 class Backend final : public Endpoint {
  public:
   // What it does with the handshake.
-  enum class Manner : std::uint8_t { kAccept, kRefuse, kDie };
+  enum class Manner : std::uint8_t { kAccept, kRefuse, kDie, kGarbage };
   Backend(const Parts& parts, std::unique_ptr<net::Side> side, Manner manner)
       : Endpoint(parts, Place::kBackend, std::move(side)), manner_(manner) {}
 
@@ -136,6 +137,7 @@ class Backend final : public Endpoint {
   void answer(const std::string& key);
 
   Manner manner_;
+  int dial_ = 0;  // which of the talk's
   bool open_ = false;
   bool closing_ = false;
 };
@@ -152,12 +154,22 @@ class Backends {
   bool reliable = false;  // every dial and handshake succeeds
 
   // For ProcessServices::connect.
-  Task<absl::StatusOr<std::unique_ptr<net::Side>>> connect(Mono deadline);
+  Task<absl::StatusOr<std::unique_ptr<net::Side>>> connect(std::string host, Mono deadline);
+
+  // What becomes of dials to one of the Upstream's hosts, until it is mended.
+  enum class Trouble : std::uint8_t { kRefuses, kHangs, kBusy, kGarbage };
+  void trouble(const std::string& host, Trouble trouble);
+  void mend(const std::string& host);
+  void mend_all();
 
   std::vector<std::unique_ptr<Backend>>& all() { return all_; }
 
  private:
+  enum class Fate : std::uint8_t { kHang, kRefuse, kBusy, kDie, kGarbage, kAccept };
+  Fate fate_of(const std::string& host);
+
   Endpoint::Parts parts_;
+  std::map<std::string, Trouble> troubles_;
   net::Loop* loop_ = nullptr;
   std::shared_ptr<const net::PipeRules> rules_;
   std::vector<std::unique_ptr<Backend>> all_;

@@ -39,7 +39,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"OneTooMany", Plant::kOneTooMany},
                     Case{"HalfApplied", Plant::kHalfApplied},
                     Case{"RefusalStopsAll", Plant::kRefusalStopsAll},
-                    Case{"TimerNeverFires", Plant::kTimerNeverFires}),
+                    Case{"TimerNeverFires", Plant::kTimerNeverFires},
+                    Case{"UsesEjected", Plant::kUsesEjected},
+                    Case{"BreakerOneTooMany", Plant::kBreakerOneTooMany},
+                    Case{"RetriesUnbounded", Plant::kRetriesUnbounded}),
     [](const testing::TestParamInfo<Case>& info) { return std::string(info.param.name); });
 
 TEST(Simulation, IsCleanWhenNothingIsPlanted) {

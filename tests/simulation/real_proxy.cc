@@ -27,6 +27,7 @@ RealProxy::RealProxy(const Parts& parts)
       disk_(parts.schedule, parts.chance),
       config_(config_environment()),
       identity_(identity_environment()) {
+  parts.checks.endpoints().set_states(upstreams_);
   worker::Worker::Options options;
   options.seed = parts.chance.rng().next();
   options.connections_max = 1000;
@@ -39,8 +40,8 @@ RealProxy::~RealProxy() { worker_->end_all(); }
 
 worker::ProcessServices RealProxy::services() {
   worker::ProcessServices services;
-  services.connect = [this](const net::ConnectTarget&, Mono deadline) {
-    return parts_.backends.connect(deadline);
+  services.connect = [this](const net::ConnectTarget& target, Mono deadline) {
+    return parts_.backends.connect(target.host, deadline);
   };
   services.upstreams = &upstreams_;
   services.directory = &directory_;

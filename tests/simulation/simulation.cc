@@ -151,14 +151,17 @@ void Simulation::rest() {
         return actions_.repaired() && config_.at_rest() && identity_.at_rest() && proxy_.at_rest();
       },
       seconds(180));
+  backends_.reliable = true;  // chance fails no checks either
+  expect(
+      "endpoints are well again", [this] { return checks_.endpoints().all_well(); }, seconds(30));
   if (!report_.failed()) {
     checks_.at_rest();
     probe();
   }
+  backends_.reliable = false;
 }
 
 void Simulation::probe() {
-  backends_.reliable = true;
   const std::size_t before = talks_.size();
   actions_.open_probes();
   expect(
@@ -168,7 +171,6 @@ void Simulation::probe() {
                            [](const auto& talk) { return talk->status != 0; });
       },
       seconds(10));
-  backends_.reliable = false;
 }
 
 void Simulation::finish() {
@@ -184,6 +186,9 @@ void Simulation::finish() {
       },
       seconds(240));
   run_for(kRecorderTurn * 3);
+  expect(
+      "what was held of upstreams is given back",
+      [this] { return checks_.endpoints().nothing_held(); }, seconds(30));
   expect(
       "records arrive", [this] { return proxy_.sink().empty(); }, seconds(180));
   if (!report_.failed()) {

@@ -38,6 +38,10 @@ struct Talk {
   Flow down;
   std::array<LimitKey*, 3> limits{};
 
+  Mono ended{};              // of its client's end
+  bool by_upstream = false;  // its backend is one of the Upstream's
+  int dials = 0;             // handshakes that came to a backend
+
   bool accepted = false;         // the client saw a 101
   bool probe = false;            // nothing stands in its way
   bool client_vanished = false;  // without a close frame

@@ -12,9 +12,38 @@ namespace {
 using config::Kind;
 
 constexpr std::string_view kNotice = "notice ";
-constexpr std::string_view kApiOfUpstream = "a3";
+
+google::protobuf::Duration milliseconds_of(int ms) {
+  google::protobuf::Duration duration;
+  duration.set_seconds(ms / 1000);
+  duration.set_nanos(ms % 1000 * 1'000'000);
+  return duration;
+}
+
+void set_policy(v1::Upstream& upstream, int generation) {
+  constexpr const char* kBalances[] = {"round_robin", "least_connections", "consistent_hash"};
+  upstream.set_balance(kBalances[generation % 3]);
+  upstream.set_panic_percent(0);
+  upstream.mutable_ejection()->set_failures(2);
+  *upstream.mutable_ejection()->mutable_time() = milliseconds_of(3000);
+  *upstream.mutable_ejection()->mutable_time_max() = milliseconds_of(3000);
+  upstream.mutable_ejection()->set_percent_max(50);
+  upstream.mutable_breakers()->set_websockets_max(kWebSocketsMax);
+  v1::Retry& retry = *upstream.mutable_retry();
+  retry.clear_statuses();
+  retry.add_statuses(503);
+  retry.set_budget_percent(0);
+  retry.set_budget_min(kRetriesMax);
+  v1::HealthCheck& check = *upstream.mutable_health_check();
+  check.set_type("websocket");
+  *check.mutable_interval() = milliseconds_of(300);
+  *check.mutable_timeout() = milliseconds_of(600);
+  check.set_failures(2);
+}
 
 }  // namespace
+
+bool is_of_upstream(std::string_view api) { return api == "a1" || api == "a3"; }
 
 std::string generation_path(std::string_view owner, int generation) {
   return fmt::format("/{}/g{}", owner, generation);
@@ -52,7 +81,7 @@ World::World() {
     plan.mutable_per()->set_seconds(2);
     plan.set_on_limit(actions[i]);
   }
-  renew_upstream("u0");
+  renew_upstream(kUpstream);
   for (int i = 0; i < 4; ++i) {
     const std::string name = fmt::format("a{}", i);
     v1::Api& api = apis[name];
@@ -103,7 +132,7 @@ void World::renew_api(const std::string& name) {
     endpoints.add_production();
   }
   const std::string url = fmt::format("ws://backend:9{}", generation_path(name, generation));
-  endpoints.set_production(0, name == kApiOfUpstream ? "upstream:u0" : url);
+  endpoints.set_production(0, is_of_upstream(name) ? fmt::format("upstream:{}", kUpstream) : url);
   endpoints.clear_sandbox();
   endpoints.add_sandbox(url);
   edited(Kind::kApi, name);
@@ -111,9 +140,16 @@ void World::renew_api(const std::string& name) {
 
 void World::renew_upstream(const std::string& name) {
   v1::Upstream& upstream = upstreams[name];
+  const std::string path = generation_path(name, ++generations[name]);
   upstream.clear_endpoints();
-  upstream.add_endpoints(
-      fmt::format("ws://backend:9{}", generation_path(name, ++generations[name])));
+  upstream.clear_targets();
+  upstream.add_endpoints(fmt::format("ws://b0:9{}", path));
+  upstream.add_endpoints(fmt::format("ws://b1:9{}", path));
+  v1::Target& target = *upstream.add_targets();
+  target.set_url(fmt::format("ws://b2:9{}", path));
+  target.set_weight(2);
+  target.set_priority(static_cast<std::uint32_t>(generations[name] % 2));
+  set_policy(upstream, generations[name]);
   edited(Kind::kUpstream, name);
 }
 

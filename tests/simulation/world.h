@@ -19,6 +19,12 @@ namespace sluice::simulation {
 
 namespace v1 = ::sluice::config::v1;
 
+// What APIs a1 and a3 use for production: three endpoints with checks and all limits.
+inline constexpr char kUpstream[] = "u0";
+inline constexpr int kWebSocketsMax = 3;
+inline constexpr int kRetriesMax = 1;
+bool is_of_upstream(std::string_view api);
+
 // The number that is written into both an API's endpoint and its throttle_notice, so that an API
 // of which only half is new shows it.
 std::string generation_path(std::string_view owner, int generation);    // /NAME/gN
