@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "proxy/base/limits.h"
+#include "proxy/telemetry/access_format.h"
 
 namespace sluice {
 namespace {
@@ -52,6 +53,10 @@ void declare(CLI::App& app, Options& o, Raw& raw) {
                "speak to the control plane in plain text, and allow --admin beyond loopback");
   app.add_flag("--validate", o.validate, "check the configuration and end with 0 or 1");
   app.add_option("--access-log", o.access_log, "a path, - (stdout) or off")->capture_default_str();
+  app.add_option("--access-log-format", o.access_log_format,
+                 "json (every field), text, or a format such as '%TIME% %REQ(:PATH)% "
+                 "%RESPONSE_CODE%' or '{\"path\":\"%REQ(:PATH)%\"}'")
+      ->capture_default_str();
   app.add_option("--log-level", o.log_level, "debug, info, warning or error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
@@ -118,6 +123,9 @@ absl::Status understand(const Raw& raw, Options& o) {
   }
   SLUICE_ASSIGN_OR_RETURN(o.drain_delay, parse_duration(raw.drain_delay));
   SLUICE_ASSIGN_OR_RETURN(o.drain_time, parse_duration(raw.drain_time));
+  if (const auto format = telemetry::AccessFormat::parse(o.access_log_format); !format.ok()) {
+    return invalid_argument(fmt::format("--access-log-format: {}", message_of(format.status())));
+  }
   if (o.static_file.empty() == o.control.empty()) {
     return invalid_argument(
         "give either --control HOST:PORT (with --data-dir) or --static FILE; see --help");

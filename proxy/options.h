@@ -29,6 +29,7 @@ struct Options {
   bool insecure_plaintext = false;
   bool validate = false;
   std::string access_log = "-";  // a path, `-` (stdout) or `off`
+  std::string access_log_format = "json";  // see telemetry::AccessFormat
   std::string log_level = "info";
 };
 

@@ -144,7 +144,9 @@ absl::Status Process::open_telemetry() {
                                                              parts_.sink->last_sequence()));
   parts_.recorder = std::make_unique<telemetry::Recorder>(*parts_.accounts, *parts_.sink);
   if (options_.access_log != "off") {
-    SLUICE_ASSIGN_OR_RETURN(parts_.access_log, telemetry::AccessLog::open(options_.access_log));
+    SLUICE_ASSIGN_OR_RETURN(
+        parts_.access_log,
+        telemetry::AccessLog::open(options_.access_log, options_.access_log_format));
   }
   return absl::OkStatus();
 }

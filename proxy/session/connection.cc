@@ -41,6 +41,12 @@ void Connection::log_access(telemetry::AccessEntry::Event event) {
   const std::string_view target = exchange_.request.target;
   entry.path = target.substr(0, target.find('?'));
   entry.query = exchange_.query;
+  entry.request = event == telemetry::AccessEntry::Event::kClosed
+                      ? std::move(logged_request_)
+                      : context_.access_log->capture(exchange_.request);
+  if (event == telemetry::AccessEntry::Event::kOpened) {
+    logged_request_ = entry.request;
+  }
   entry.counts = counts_;
   entry.ending = exchange_.ending;
   context_.access_log->write(std::move(entry));

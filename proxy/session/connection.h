@@ -62,7 +62,8 @@ class Connection {
   std::optional<BackendUse> backend_;
   std::unique_ptr<Relay> relay_;
   std::vector<InterestIndex::Node> interests_;
-  telemetry::Counts counts_;  // at the end
+  std::vector<std::string> logged_request_;  // what the access log shows of the head
+  telemetry::Counts counts_;                 // at the end
   bool relay_was_live_ = false;
   bool pinned_ = false;  // the token stays in the directory while we live
 };

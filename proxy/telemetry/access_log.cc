@@ -14,6 +14,8 @@ namespace {
 
 constexpr int kSwitchingProtocols = 101;
 
+}  // namespace
+
 std::string_view event_name(AccessEntry::Event event) {
   switch (event) {
     case AccessEntry::Event::kRefused:
@@ -25,8 +27,6 @@ std::string_view event_name(AccessEntry::Event event) {
   }
   return "";
 }
-
-}  // namespace
 
 std::string redact_query(std::string_view query) {
   std::string out;
@@ -98,12 +98,18 @@ std::string to_json_line(const AccessEntry& entry) {
   return std::move(line).finish();
 }
 
-AccessLog::AccessLog(std::string path, std::unique_ptr<LineWriter> writer)
-    : path_(std::move(path)), writer_(std::move(writer)), inbox_(limits::kAccessLogQueueMax) {}
+AccessLog::AccessLog(std::string path, AccessFormat format, std::unique_ptr<LineWriter> writer)
+    : path_(std::move(path)),
+      format_(std::move(format)),
+      writer_(std::move(writer)),
+      inbox_(limits::kAccessLogQueueMax) {}
 
-absl::StatusOr<std::unique_ptr<AccessLog>> AccessLog::open(std::string path) {
+absl::StatusOr<std::unique_ptr<AccessLog>> AccessLog::open(std::string path,
+                                                           std::string_view format) {
+  SLUICE_ASSIGN_OR_RETURN(AccessFormat parsed, AccessFormat::parse(format));
   SLUICE_ASSIGN_OR_RETURN(std::unique_ptr<LineWriter> writer, LineWriter::open(path));
-  return std::unique_ptr<AccessLog>(new AccessLog(std::move(path), std::move(writer)));
+  return std::unique_ptr<AccessLog>(
+      new AccessLog(std::move(path), std::move(parsed), std::move(writer)));
 }
 
 void AccessLog::opened(const Facts& facts) {
@@ -137,7 +143,7 @@ void AccessLog::flush() {
   }
   std::uint64_t dropped = inbox_.take_dropped();
   for (const AccessEntry& entry : inbox_.take_all()) {
-    const std::string line = to_json_line(entry);
+    const std::string line = format_.line(entry);
     if (!writer_->add(line)) {
       (void)writer_->flush();
       dropped += writer_->add(line) ? 0 : 1;
@@ -147,10 +153,7 @@ void AccessLog::flush() {
   untold_ += dropped;
   if (untold_ > 0) {
     (void)writer_->flush();
-    JsonLine line;
-    line.add("kind", "access").add("time", system_wall()).add("event", "dropped");
-    line.add("count", untold_);
-    untold_ = writer_->add(std::move(line).finish()) ? 0 : untold_;
+    untold_ = writer_->add(format_.dropped_line(system_wall(), untold_)) ? 0 : untold_;
   }
   if (const absl::Status status = writer_->flush(); !status.ok() && !failing_) {
     failing_ = true;

@@ -1,4 +1,4 @@
-// The access log: a JSON line for each handshake refused, connection opened and connection closed.
+// The access log: a line for each handshake refused, connection opened and connection closed.
 #pragma once
 
 #include <atomic>
@@ -6,9 +6,11 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "proxy/base/clock.h"
 #include "proxy/base/status.h"
+#include "proxy/telemetry/access_format.h"
 #include "proxy/telemetry/inbox.h"
 #include "proxy/telemetry/line_writer.h"
 #include "proxy/telemetry/record.h"
@@ -21,10 +23,11 @@ struct AccessEntry {
   Wall time{};
   Facts facts;
   std::string method;
-  std::string path;   // without query
-  std::string query;  // access_token and apikey are redacted when it is written
-  Counts counts;      // of kClosed
-  Ending ending;      // its status alone for kOpened
+  std::string path;                  // without query
+  std::string query;                 // access_token and apikey are redacted when it is written
+  std::vector<std::string> request;  // as the log's format captured it
+  Counts counts;                     // of kClosed
+  Ending ending;                     // its status alone for kOpened
 };
 
 // write(), opened() and ended() are for any thread and never block: a full queue drops the line,
@@ -32,7 +35,13 @@ struct AccessEntry {
 class AccessLog {
  public:
   // `path`: a file to append to, or `-` for stdout.
-  static absl::StatusOr<std::unique_ptr<AccessLog>> open(std::string path);
+  static absl::StatusOr<std::unique_ptr<AccessLog>> open(std::string path,
+                                                         std::string_view format = "json");
+
+  // What the format shows of a request, for AccessEntry::request. Any thread.
+  std::vector<std::string> capture(const http::RequestHead& head) const {
+    return format_.capture(head);
+  }
 
   void write(AccessEntry entry) { inbox_.push(std::move(entry)); }
   void opened(const Facts& facts);
@@ -48,9 +57,10 @@ class AccessLog {
   std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
  private:
-  AccessLog(std::string path, std::unique_ptr<LineWriter> writer);
+  AccessLog(std::string path, AccessFormat format, std::unique_ptr<LineWriter> writer);
 
-  std::string path_;
+  const std::string path_;
+  const AccessFormat format_;
   std::unique_ptr<LineWriter> writer_;
   Inbox<AccessEntry> inbox_;
   std::atomic<bool> reopen_{false};
@@ -61,6 +71,8 @@ class AccessLog {
 
 // One line, with its newline.
 std::string to_json_line(const AccessEntry& entry);
+
+std::string_view event_name(AccessEntry::Event event);
 
 // The query with the values of access_token and apikey, however spelt, replaced by `redacted`.
 std::string redact_query(std::string_view query);

@@ -327,6 +327,50 @@ def both_kinds(path):
     return lines if {"access", "record"} <= {line["kind"] for line in lines} else None
 
 
+def formatted(started, tmp_path, file, text):
+    return started(Proxy(tmp_path, static=file, arguments=["--access-log-format", text])).ready()
+
+
+def test_the_access_log_as_text(started, tmp_path, file, run):
+    proxy = formatted(started, tmp_path, file, "text")
+
+    async def talk():
+        async with connect(proxy.url("/echo/v1.0/room?a=1"), TOKEN, user_agent_header='my "agent"') as connection:
+            await connection.send("12345")
+            await connection.recv()
+    run(talk())
+    assert handshake(proxy.url("/nothing?access_token=s3cret"))[0] == 404
+    lines = wait_for(lambda: access_lines(proxy, 3), "opened, closed and refused")
+    opened, closed, refused = lines
+    assert '"GET /echo/v1.0/room?a=1 HTTP/1.1" opened 101 - 0 0 ' in opened
+    # What was asked for is still known at the end.
+    assert '"GET /echo/v1.0/room?a=1 HTTP/1.1" closed 101 - 5 5 ' in closed
+    assert all('"my \\"agent\\""' in line and line.startswith("[20") for line in (opened, closed))
+    assert '"GET /nothing?access_token=redacted HTTP/1.1" refused 404 NR 0 0 ' in refused and "s3cret" not in refused
+
+
+def access_lines(proxy, count):
+    lines = proxy.access_log.read_text().splitlines() if proxy.access_log.exists() else []
+    return lines if len(lines) >= count else None
+
+
+def test_the_access_log_as_json_of_ones_own(started, tmp_path, file, run):
+    proxy = formatted(started, tmp_path, file, json.dumps({
+        "who": {"app": "%APPLICATION%", "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+        "what": "%REQ(:METHOD)% %ROUTE_NAME%", "code": "%CLOSE_CODE%", "bytes": "%BYTES_SENT%"}))
+    run(echo(proxy.url("/echo/v1.0")))
+    opened, closed = [json.loads(line) for line in wait_for(lambda: access_lines(proxy, 2), "opened and closed")]
+    assert closed == {"who": {"app": "app", "client": "127.0.0.1"}, "what": "GET echo", "code": 1000, "bytes": 5}
+    assert opened == {**closed, "code": None, "bytes": 0}
+
+
+@pytest.mark.parametrize("text, told", [("%NOPE%", "%NOPE%"), ("%REQ(COOKIE)%", "credential"), ("{", "JSON")])
+def test_an_access_log_format_that_cannot_be_is_refused(tmp_path, file, text, told):
+    done = subprocess.run([BIN / "sluice-proxy", "--static", file, "--validate", "--access-log-format", text],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and told in done.stderr and "--access-log-format" in done.stderr
+
+
 def test_hup_opens_the_access_log_anew(static, run):
     run(echo(static.url("/echo/v1.0")))
     wait_for(lambda: len(static.log_entries()) == 2, "opened and closed")
