@@ -49,6 +49,7 @@ inline constexpr std::size_t kUpstreamSeriesMax = 1000;      // endpoints with m
 inline constexpr std::uint64_t kMessageBytesMax = 16 * 1024 * 1024;  // Api.limits
 inline constexpr nanoseconds kPingInterval = seconds(30);            // Api.limits
 inline constexpr int kPingMissesMax = 2;
+inline constexpr double kAgeJitter = 0.1;                   // part of age_max that chance takes off
 inline constexpr nanoseconds kNoticeInterval = seconds(1);  // at most one throttle notice in it
 inline constexpr nanoseconds kCloseTimeout = seconds(1);    // from our close frame to the echo
 inline constexpr nanoseconds kPeerCloseTimeout =
@@ -86,7 +87,21 @@ inline constexpr nanoseconds kAdminAnswerTimeout = seconds(5);   // of all worke
 inline constexpr nanoseconds kServerLingerTimeout = seconds(1);  // reading after a refusal
 
 // ---- proxy process
-inline constexpr std::size_t kConnectionsMax = 18'000;
+inline constexpr std::size_t kConnectionsMax = 18'000;  // --connections-max
+// Connections over that limit which wait to be told so; more are closed at accept.
+inline constexpr std::size_t kRefusalsWaitingMax = 256;
+inline constexpr std::size_t kRefusalsWaitingOfOneMax = 16;  // likewise over a listener's limits
+inline constexpr std::size_t kDescriptorsReserved = 200;  // for all that is no client's connection
+inline constexpr std::size_t kListenerSecretsMax = 256;   // of a Listener
+inline constexpr std::size_t kProxyHeaderBytesMax =
+    4096;  // PROXY protocol version 2, TLVs included
+// A worker with so many connections more than another, and a part of them more, hands new ones on.
+inline constexpr std::size_t kBalanceSlack = 4;
+inline constexpr double kBalancePart = 0.05;
+inline constexpr double kMemoryPart = 0.9;  // of the cgroup's limit, if --memory-max is not set
+inline constexpr double kMemoryRecovered = 0.95;  // of --memory-max: below it work is taken again
+inline constexpr nanoseconds kOverloadInterval = milliseconds(250);  // memory and descriptors
+inline constexpr nanoseconds kTrimInterval = seconds(10);  // giving memory back while it is short
 inline constexpr nanoseconds kDrainDelay = seconds(5);
 inline constexpr nanoseconds kDrainTime = seconds(20);
 inline constexpr std::size_t kInterimSeconds = 5;
