@@ -6,9 +6,10 @@
 
 namespace sluice::net {
 
-AsyncSide::AsyncSide(Loop& loop, std::unique_ptr<Side> side)
+AsyncSide::AsyncSide(Loop& loop, std::unique_ptr<Side> side, std::string unread)
     : loop_(loop),
       side_(std::move(side)),
+      buffer_(std::move(unread)),
       timer_([](void* self) { static_cast<AsyncSide*>(self)->wake(); }, this) {
   side_->set_user(this);
 }

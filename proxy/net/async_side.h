@@ -17,7 +17,8 @@ namespace sluice::net {
 // it waits with nothing unread.
 class AsyncSide final : public SideUser {
  public:
-  AsyncSide(Loop& loop, std::unique_ptr<Side> side);
+  // `unread`: what was read of the side before.
+  AsyncSide(Loop& loop, std::unique_ptr<Side> side, std::string unread = "");
   ~AsyncSide() override;
 
   // Waits until there are more unread bytes than before. OUT_OF_RANGE: the peer ended its

@@ -11,6 +11,7 @@
 
 #include "proxy/base/encoding.h"
 #include "proxy/net/tcp_side.h"
+#include "proxy/net/tls_side.h"
 
 namespace sluice::net {
 namespace {
@@ -89,6 +90,16 @@ CertificateInfo describe(X509* certificate) {
 CertificateInfo certificate_info(const TlsServerContext& tls) {
   X509* certificate = SSL_CTX_get0_certificate(tls.get());
   return certificate == nullptr ? CertificateInfo{} : describe(certificate);
+}
+
+std::optional<CertificateInfo> verified_peer(const Side& side) {
+  const auto* tls = dynamic_cast<const TlsSide*>(&side);
+  if (tls == nullptr || (SSL_get_verify_mode(tls->ssl()) & SSL_VERIFY_PEER) == 0 ||
+      SSL_get_verify_result(tls->ssl()) != X509_V_OK) {
+    return std::nullopt;
+  }
+  X509* certificate = SSL_get0_peer_certificate(tls->ssl());
+  return certificate == nullptr ? std::nullopt : std::optional(describe(certificate));
 }
 
 absl::StatusOr<CertificateInfo> certificate_info(const std::string& pem) {

@@ -1,6 +1,7 @@
 // What people want to know of a certificate.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct CertificateInfo {
 
 // The leaf that a server shows.
 CertificateInfo certificate_info(const TlsServerContext& tls);
+// The peer's leaf, if it showed one and that was verified.
+std::optional<CertificateInfo> verified_peer(const Side& side);
 // The first certificate of a PEM text.
 absl::StatusOr<CertificateInfo> certificate_info(const std::string& pem);
 

@@ -2,6 +2,7 @@
 // between loops; a connection belongs to one loop.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@ typedef struct ssl_session_st SSL_SESSION;
 
 namespace sluice::net {
 
+enum class ClientCertificates : std::uint8_t { kNone, kOptional, kRequired };
+
 // Certificate and key for accepting. TLS 1.2 and up with a strong set, X25519 first, one session
 // ticket (no state here; resumption ends with the context), ALPN `http/1.1`. Immutable; any thread.
 class TlsServerContext {
@@ -24,14 +27,22 @@ class TlsServerContext {
   static absl::StatusOr<std::shared_ptr<const TlsServerContext>> create(
       const std::string& certificate_pem, const std::string& key_pem,
       const std::string& client_ca_pem = "");
+  // One that shows the certificate of the first of `contexts` which is for the name that the client
+  // asks for (SNI; an exact name before a wildcard), else that of contexts[0]. `client_ca_pem`:
+  // what clients' certificates are verified against, unless `clients` is kNone.
+  static absl::StatusOr<std::shared_ptr<const TlsServerContext>> combine(
+      const std::vector<std::shared_ptr<const TlsServerContext>>& contexts,
+      ClientCertificates clients, const std::string& client_ca_pem);
   ~TlsServerContext();
   TlsServerContext(const TlsServerContext&) = delete;
   TlsServerContext& operator=(const TlsServerContext&) = delete;
   SSL_CTX* get() const { return context_; }
 
  private:
-  explicit TlsServerContext(SSL_CTX* context) : context_(context) {}
+  struct Names;
+  explicit TlsServerContext(SSL_CTX* context);
   SSL_CTX* context_;
+  std::unique_ptr<Names> names_;  // of combine(); null: there is one certificate
 };
 
 // Trust for connecting: always verifies chain and name. Keeps the latest session of each peer, to
@@ -70,10 +81,11 @@ class TlsClientContext {
 };
 
 // Does the handshake as server over `plain` (which it takes) and gives a side that speaks clear
-// text, paused. UNAVAILABLE with OpenSSL's reason, DEADLINE_EXCEEDED, CANCELLED.
+// text, paused. `early`: what was read of `plain` before. UNAVAILABLE with OpenSSL's reason,
+// DEADLINE_EXCEEDED, CANCELLED.
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_accept(Loop& loop, std::unique_ptr<Side> plain,
                                                        std::shared_ptr<const TlsServerContext> tls,
-                                                       Mono deadline);
+                                                       Mono deadline, std::string early = "");
 
 // The same as client; `server_name` (a host name or an address) is verified unless the context has
 // names of its own, and sent as SNI unless it is an address.

@@ -11,6 +11,7 @@
 
 #include "proxy/base/check.h"
 #include "proxy/base/limits.h"
+#include "proxy/net/certificate.h"
 #include "proxy/net/tls.h"
 #include "proxy/net/tls_side.h"
 
@@ -109,13 +110,16 @@ absl::Status use_certificate(SSL_CTX* context, const std::string& certificate_pe
   return absl::OkStatus();
 }
 
-absl::Status ask_for_certificate(SSL_CTX* context, const std::string& client_ca_pem) {
+absl::Status ask_for_certificate(SSL_CTX* context, const std::string& client_ca_pem,
+                                 ClientCertificates clients = ClientCertificates::kRequired) {
   SLUICE_ASSIGN_OR_RETURN(const auto list, read_certificates(client_ca_pem, "the client CA"));
   for (const X509Ptr& certificate : list) {
     X509_STORE_add_cert(SSL_CTX_get_cert_store(context), certificate.get());
     SSL_CTX_add_client_CA(context, certificate.get());
   }
-  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  const bool required = clients == ClientCertificates::kRequired;
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                     nullptr);
   return absl::OkStatus();
 }
 
@@ -125,6 +129,16 @@ void show_certificate(SSL_CTX* context, SSL_CTX* of) {
   SSL_CTX_get0_chain_certs(of, &chain);
   SLUICE_CHECK(SSL_CTX_use_cert_and_key(context, SSL_CTX_get0_certificate(of),
                                         SSL_CTX_get0_privatekey(of), chain, 1) == 1);
+}
+
+SSL_CTX* make_server_context() {
+  SSL_CTX* context = make_context(TLS_server_method());
+  SSL_CTX_set_num_tickets(context, 1);  // the default of two costs 15 % of a handshake
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  constexpr std::string_view kId = "sluice";
+  SSL_CTX_set_session_id_context(context, as_bytes(kId).data(), kId.size());
+  SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
+  return context;
 }
 
 SSL_CTX* make_client_context() {
@@ -140,18 +154,99 @@ SSL_CTX* make_client_context() {
 absl::StatusOr<std::shared_ptr<const TlsServerContext>> TlsServerContext::create(
     const std::string& certificate_pem, const std::string& key_pem,
     const std::string& client_ca_pem) {
-  SSL_CTX* context = make_context(TLS_server_method());
+  SSL_CTX* context = make_server_context();
   std::shared_ptr<const TlsServerContext> result(new TlsServerContext(context));
   SLUICE_RETURN_IF_ERROR(use_certificate(context, certificate_pem, key_pem));
   if (!client_ca_pem.empty()) {
     SLUICE_RETURN_IF_ERROR(ask_for_certificate(context, client_ca_pem));
   }
-  SSL_CTX_set_num_tickets(context, 1);  // the default of two costs 15 % of a handshake
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  constexpr std::string_view kId = "sluice";
-  SSL_CTX_set_session_id_context(context, as_bytes(kId).data(), kId.size());
-  SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   return result;
+}
+
+namespace {
+
+// A new reference to each; the server's settings are all set again.
+absl::StatusOr<SSL_CTX*> copy_certificate(const TlsServerContext& from, ClientCertificates clients,
+                                          const std::string& client_ca_pem) {
+  SSL_CTX* copy = make_server_context();
+  SSL_CTX_use_certificate(copy, SSL_CTX_get0_certificate(from.get()));
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(from.get(), &chain);
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    SSL_CTX_add1_chain_cert(copy, sk_X509_value(chain, i));
+  }
+  SSL_CTX_use_PrivateKey(copy, SSL_CTX_get0_privatekey(from.get()));
+  if (clients != ClientCertificates::kNone) {
+    const absl::Status status = ask_for_certificate(copy, client_ca_pem, clients);
+    if (!status.ok()) {
+      SSL_CTX_free(copy);
+      return status;
+    }
+  }
+  return copy;
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  }
+  return out;
+}
+
+}  // namespace
+
+struct TlsServerContext::Names {
+  ~Names() {
+    for (SSL_CTX* context : others) {
+      SSL_CTX_free(context);
+    }
+  }
+  // OpenSSL's callback, while the ClientHello is worked on.
+  static int choose(SSL* ssl, int*, void* self) {
+    const char* asked = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+    if (asked == nullptr) {
+      return SSL_TLSEXT_ERR_OK;
+    }
+    const std::map<std::string, SSL_CTX*>& by_name = static_cast<Names*>(self)->by_name;
+    const std::string name = lower(asked);
+    auto found = by_name.find(name);
+    if (found == by_name.end() && name.find('.') != std::string::npos) {
+      found = by_name.find("*" + name.substr(name.find('.')));
+    }
+    if (found != by_name.end()) {
+      SSL_set_SSL_CTX(ssl, found->second);
+    }
+    return SSL_TLSEXT_ERR_OK;
+  }
+
+  std::vector<SSL_CTX*> others;             // owned
+  std::map<std::string, SSL_CTX*> by_name;  // lower case; a wildcard as it stands: *.example.com
+};
+
+TlsServerContext::TlsServerContext(SSL_CTX* context) : context_(context) {}
+
+absl::StatusOr<std::shared_ptr<const TlsServerContext>> TlsServerContext::combine(
+    const std::vector<std::shared_ptr<const TlsServerContext>>& contexts,
+    ClientCertificates clients, const std::string& client_ca_pem) {
+  SLUICE_ASSIGN_OR_RETURN(SSL_CTX * first,
+                          copy_certificate(*contexts.front(), clients, client_ca_pem));
+  std::shared_ptr<TlsServerContext> result(new TlsServerContext(first));
+  result->names_ = std::make_unique<Names>();
+  Names& names = *result->names_;
+  for (const auto& context : contexts) {
+    SSL_CTX* shown = first;
+    if (context != contexts.front()) {
+      SLUICE_ASSIGN_OR_RETURN(shown, copy_certificate(*context, clients, client_ca_pem));
+      names.others.push_back(shown);
+    }
+    for (const std::string& name : certificate_info(*context).names) {
+      names.by_name.emplace(lower(name), shown);  // the first that is for a name keeps it
+    }
+  }
+  SSL_CTX_set_tlsext_servername_callback(first, Names::choose);
+  SSL_CTX_set_tlsext_servername_arg(first, &names);
+  return std::shared_ptr<const TlsServerContext>(std::move(result));
 }
 
 TlsServerContext::~TlsServerContext() { SSL_CTX_free(context_); }

@@ -98,12 +98,14 @@ int TlsSide::on_new_session(SSL* ssl, SSL_SESSION* session) {
   return 1;
 }
 
-void TlsSide::start(Wait& wait) {
+void TlsSide::start(Wait& wait, std::string early) {
   wait_ = &wait;
   plain_->set_user(this);
   plain_->resume();
   if (client_ != nullptr) {
     shake_hands();
+  } else if (!early.empty()) {
+    on_bytes(*plain_, {reinterpret_cast<std::uint8_t*>(early.data()), early.size()});
   }
 }
 
@@ -392,11 +394,11 @@ void TlsSide::keep_rest() {
 namespace {
 
 Task<absl::StatusOr<std::unique_ptr<Side>>> finish(Loop& loop, std::unique_ptr<TlsSide> side,
-                                                   Mono deadline) {
+                                                   Mono deadline, std::string early = "") {
   Wait wait;
   Timer timer([](void* w) { static_cast<Wait*>(w)->set(absl::DeadlineExceededError("")); }, &wait);
   loop.timers().arm(timer, deadline);
-  side->start(wait);
+  side->start(wait, std::move(early));
   absl::Status status = co_await wait.wait();
   side->forget_wait();
   const std::string peer = format_address(side->peer().ip, side->peer().port);
@@ -448,9 +450,9 @@ bool is_address(const std::string& name) { return to_sockaddr(name, 0).ok(); }
 
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_accept(Loop& loop, std::unique_ptr<Side> plain,
                                                        std::shared_ptr<const TlsServerContext> tls,
-                                                       Mono deadline) {
+                                                       Mono deadline, std::string early) {
   auto side = std::make_unique<TlsSide>(loop, std::move(plain), tls->get(), nullptr, "");
-  co_return co_await finish(loop, std::move(side), deadline);
+  co_return co_await finish(loop, std::move(side), deadline, std::move(early));
 }
 
 Task<absl::StatusOr<std::unique_ptr<Side>>> tls_connect(Loop& loop, std::unique_ptr<Side> plain,

@@ -23,8 +23,9 @@ class TlsSide final : public Side, private SideUser, private PollHandler {
           std::shared_ptr<const TlsClientContext> client, std::string peer);
   ~TlsSide() override;
 
-  // Begins the handshake; `wait` is set once when it has ended.
-  void start(Wait& wait);
+  // Begins the handshake; `wait` is set once when it has ended. `early`: what was read of the plain
+  // side before.
+  void start(Wait& wait, std::string early = "");
   void forget_wait() { wait_ = nullptr; }
 
   void set_user(SideUser* user) override;

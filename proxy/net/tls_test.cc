@@ -27,6 +27,12 @@ Task<void> accept_into(Loop& loop, std::unique_ptr<Side> plain,
   out = co_await tls_accept(loop, std::move(plain), std::move(tls), deadline);
 }
 
+Task<void> connect_into(Loop& loop, std::unique_ptr<Side> plain,
+                        std::shared_ptr<const TlsClientContext> tls, Mono deadline,
+                        absl::StatusOr<std::unique_ptr<Side>>& out) {
+  out = co_await tls_connect(loop, std::move(plain), std::move(tls), "localhost", deadline);
+}
+
 class TlsTest : public ::testing::Test {
  protected:
   TlsTest()
@@ -251,6 +257,57 @@ TEST_F(TlsTest, AsksForAClientCertificate) {
   server_tls = *TlsServerContext::create(leaf.certificate, leaf.key, ca.certificate);
   shake("localhost");
   EXPECT_FALSE(server.ok());
+}
+
+TEST_F(TlsTest, ShowsTheCertificateOfTheNameThatIsAskedFor) {
+  const auto context_for = [&](const std::string& name, const std::string& names) {
+    const Certificate certificate = make_certificate(name, names, &ca);
+    return *TlsServerContext::create(certificate.certificate, certificate.key);
+  };
+  const std::vector<std::shared_ptr<const TlsServerContext>> contexts = {
+      context_for("front", "DNS:localhost"), context_for("wild", "DNS:*.example.com"),
+      context_for("shop", "DNS:Shop.example.com"), context_for("late", "DNS:shop.example.com")};
+  server_tls = *TlsServerContext::combine(contexts, ClientCertificates::kNone, "");
+  const auto shown = [&](const std::string& name) {
+    shake(name);
+    return client.ok() ? peer_certificate_sha256(**client) : "";
+  };
+  EXPECT_EQ(shown("shop.example.com"), certificate_info(*contexts[2]).sha256);
+  EXPECT_EQ(shown("SHOP.example.com"), certificate_info(*contexts[2]).sha256);
+  EXPECT_EQ(shown("other.example.com"), certificate_info(*contexts[1]).sha256);
+  EXPECT_EQ(shown("localhost"), certificate_info(*contexts[0]).sha256);
+  shake("a.b.example.com");
+  EXPECT_FALSE(client.ok()) << "a wildcard stands for one part";
+}
+
+TEST_F(TlsTest, TellsOnlyOfAPeerThatItVerified) {
+  const Certificate front = make_certificate("front", "DNS:localhost", &ca);
+  const auto plain = *TlsServerContext::create(front.certificate, front.key);
+  server_tls = *TlsServerContext::combine({plain}, ClientCertificates::kOptional, ca.certificate);
+  shake("localhost");
+  ASSERT_TRUE(server.ok() && client.ok());
+  EXPECT_FALSE(verified_peer(**server)) << "the client has none";
+  EXPECT_TRUE(verified_peer(**client)) << "the client verified the server";
+  server_tls = *TlsServerContext::combine({plain}, ClientCertificates::kRequired, ca.certificate);
+  shake("localhost");
+  EXPECT_FALSE(server.ok());
+  EXPECT_FALSE(TlsServerContext::combine({plain}, ClientCertificates::kRequired, "x").ok());
+}
+
+TEST_F(TlsTest, TakesWhatWasReadBeforeTheHandshake) {
+  TcpPair pair = testing::make_tcp_pair(loop);
+  group.spawn(connect_into(loop, std::move(pair.client), client_tls, soon(loop), client));
+  // The whole hello is read by somebody else, who then gives the side away.
+  AsyncSide reader(loop, std::move(pair.server));
+  ASSERT_TRUE(run_task(loop, reader.read_more(65536, soon(loop))).ok());
+  std::string early;
+  std::unique_ptr<Side> plain = reader.release(early);
+  ASSERT_FALSE(early.empty());
+  auto accepted =
+      run_task(loop, tls_accept(loop, std::move(plain), server_tls, soon(loop), std::move(early)));
+  EXPECT_TRUE(accepted.ok()) << accepted.status();
+  ASSERT_TRUE(run_until(loop, [&] { return group.size() == 0; }));
+  EXPECT_TRUE(client.ok()) << client.status();
 }
 
 TEST_F(TlsTest, GivesUpAtTheDeadline) {
