@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -44,8 +46,66 @@ std::uint16_t bound_port(int fd) {
   return to_peer_address(address).port;
 }
 
+constexpr std::string_view kUnix = "unix:";
+
+bool is_unix(const ListenOptions& options) {
+  return std::string_view(options.address).substr(0, kUnix.size()) == kUnix;
+}
+
+sockaddr_un unix_address(const ListenOptions& options) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  options.address.copy(address.sun_path, sizeof(address.sun_path) - 1, kUnix.size());
+  return address;
+}
+
+// Takes away a socket file that nobody listens on. An error: somebody does, or it is another file.
+absl::Status clear_path(const ListenOptions& options) {
+  const sockaddr_un address = unix_address(options);
+  struct stat info {};
+  if (::lstat(address.sun_path, &info) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : listen_error(options, errno);
+  }
+  if (!S_ISSOCK(info.st_mode)) {
+    return failed_precondition(
+        fmt::format("cannot listen on {}: the file there is no socket", options.address));
+  }
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return listen_error(options, errno);
+  }
+  const int failed = ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address));
+  const int error = errno;
+  ::close(fd);
+  if (failed == 0 || error != ECONNREFUSED) {
+    return listen_error(options, failed == 0 ? EADDRINUSE : error);
+  }
+  ::unlink(address.sun_path);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int> bind_unix_socket(const ListenOptions& options) {
+  SLUICE_RETURN_IF_ERROR(clear_path(options));
+  const sockaddr_un address = unix_address(options);
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return listen_error(options, errno);
+  }
+  // Nobody can connect before listen(), so the mode is right before it matters.
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::chmod(address.sun_path, 0660) != 0) {
+    const int error = errno;
+    ::close(fd);
+    return listen_error(options, error);
+  }
+  return fd;
+}
+
 // A bound socket, or the error of errno.
 absl::StatusOr<int> bind_socket(const ListenOptions& options) {
+  if (is_unix(options)) {
+    return bind_unix_socket(options);
+  }
   SLUICE_ASSIGN_OR_RETURN(const sockaddr_storage address,
                           to_sockaddr(options.address, options.port));
   const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -72,14 +132,25 @@ absl::StatusOr<int> bind_socket(const ListenOptions& options) {
 }  // namespace
 
 struct Acceptor::Impl final : PollHandler {
-  Impl(Loop& l, int f, OnAccept callback)
+  Impl(Loop& l, int f, const ListenOptions& options, OnAccept callback)
       : loop(l),
         fd(f),
+        elsewhere(options.elsewhere),
         on_accept(std::move(callback)),
         retry([](void* self) { static_cast<Impl*>(self)->on_ready(0); }, this) {
     spare = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    struct stat info {};
+    if (is_unix(options) && ::lstat(unix_address(options).sun_path, &info) == 0) {
+      path = unix_address(options).sun_path;
+      inode = info.st_ino;
+    }
   }
   ~Impl() override {
+    // Unless a successor has put its own there.
+    struct stat info {};
+    if (!path.empty() && ::lstat(path.c_str(), &info) == 0 && info.st_ino == inode) {
+      ::unlink(path.c_str());
+    }
     if (gone != nullptr) {
       *gone = true;
     }
@@ -94,7 +165,10 @@ struct Acceptor::Impl final : PollHandler {
 
   Loop& loop;
   int fd;
+  std::function<bool(int fd, const sockaddr_storage& peer)> elsewhere;
   OnAccept on_accept;
+  std::string path;  // of a unix socket
+  ino_t inode = 0;
   Timer retry;
   int spare;  // given up for a moment to close what cannot be served
   std::uint64_t refused = 0;
@@ -123,8 +197,10 @@ void Acceptor::Impl::on_ready(std::uint32_t) {
       gone = nullptr;
       return;
     }
-    std::unique_ptr<TcpSide> side =
-        TcpSide::create(loop, accepted, address, /*connecting=*/false);
+    if (elsewhere != nullptr && elsewhere(accepted, address)) {
+      continue;
+    }
+    std::unique_ptr<Side> side = adopt_socket(loop, accepted, address);
     if (side == nullptr) {
       ++refused;
       continue;
@@ -162,11 +238,15 @@ Acceptor::~Acceptor() = default;
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::listen(Loop& loop, const ListenOptions& options,
                                                            OnAccept on_accept) {
   SLUICE_ASSIGN_OR_RETURN(const int fd, bind_socket(options));
-  auto impl = std::make_unique<Impl>(loop, fd, std::move(on_accept));
+  auto impl = std::make_unique<Impl>(loop, fd, options, std::move(on_accept));
   if (::listen(fd, limits::kListenBacklog) != 0 || !loop.poller().add(fd, *impl)) {
     return listen_error(options, errno);
   }
   return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
+}
+
+std::unique_ptr<Side> adopt_socket(Loop& loop, int fd, const sockaddr_storage& peer) {
+  return TcpSide::create(loop, fd, peer, /*connecting=*/false);
 }
 
 std::uint16_t Acceptor::port() const { return bound_port(impl_->fd); }
@@ -174,6 +254,10 @@ std::uint64_t Acceptor::refused_no_descriptors() const { return impl_->refused; 
 
 absl::StatusOr<std::uint16_t> probe_port(const std::string& address, std::uint16_t port) {
   const ListenOptions options{address, port, false};
+  if (is_unix(options)) {
+    SLUICE_RETURN_IF_ERROR(clear_path(options));
+    return 0;
+  }
   SLUICE_ASSIGN_OR_RETURN(const int fd, bind_socket(options));
   // Two that only bind may share with SO_REUSEADDR; listening tells.
   const int failed = ::listen(fd, 1);

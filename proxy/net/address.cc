@@ -18,6 +18,9 @@ PeerAddress to_peer_address(const sockaddr_storage& address) {
     ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text));
     return {text, ntohs(v4.sin_port)};
   }
+  if (address.ss_family != AF_INET6) {
+    return {"unix:", 0};
+  }
   sockaddr_in6 v6;
   std::memcpy(&v6, &address, sizeof(v6));
   if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
@@ -73,6 +76,9 @@ bool is_link_local_or_metadata(const std::string& ip) {
 }
 
 std::string format_address(const std::string& ip, std::uint16_t port) {
+  if (ip.rfind("unix:", 0) == 0) {
+    return ip;
+  }
   return ip.find(':') != std::string::npos && ip.front() != '[' ? fmt::format("[{}]:{}", ip, port)
                                                                 : fmt::format("{}:{}", ip, port);
 }

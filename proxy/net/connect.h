@@ -1,6 +1,8 @@
 // Making connections and accepting them.
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 #include <string>
@@ -67,10 +69,17 @@ Task<absl::StatusOr<std::unique_ptr<Side>>> connect(Loop& loop, Resolver& resolv
                                                     ConnectTarget target, Mono deadline);
 
 struct ListenOptions {
-  std::string address;  // literal IP; [::] takes IPv4, too
+  // A literal IP ([::] takes IPv4, too), or unix:/path. The socket file gets the mode 0660 and is
+  // removed with the acceptor; one that nobody listens on any more is replaced.
+  std::string address;
   std::uint16_t port = 0;
-  bool reuse_port = false;  // several loops of this process share it
+  bool reuse_port = false;  // several loops of this process share it; not for unix:
+  // Asked first for each connection, if set. True: it took the descriptor (see adopt_socket).
+  std::function<bool(int fd, const sockaddr_storage& peer)> elsewhere = nullptr;
 };
+
+// A connection that another loop accepted. Null: epoll refused it, and it is closed.
+std::unique_ptr<Side> adopt_socket(Loop& loop, int fd, const sockaddr_storage& peer);
 
 // A listening socket of one loop. Accepted sides are plain, paused, TCP_NODELAY; see tls.h to
 // upgrade them.
@@ -99,7 +108,8 @@ class Acceptor {
 };
 
 // Checks that no other process listens on the address (SO_REUSEPORT would share it silently): binds
-// without SO_REUSEPORT and lets go. With port 0: takes a free port and returns it.
+// without SO_REUSEPORT and lets go. With port 0: takes a free port and returns it. For unix:/path:
+// 0, if nobody listens there.
 absl::StatusOr<std::uint16_t> probe_port(const std::string& address, std::uint16_t port);
 
 }  // namespace sluice::net

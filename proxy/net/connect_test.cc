@@ -3,11 +3,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <fstream>
 #include <thread>
 #include <vector>
 
+#include "proxy/base/encoding.h"
 #include "proxy/net/async_side.h"
 #include "proxy/net/tcp_side.h"
 #include "proxy/net/testing.h"
@@ -146,6 +151,88 @@ TEST(Acceptor, ClosesAtOnceWhenNoDescriptorIsLeft) {
   auto third = run_task(loop, connect(loop, resolver, target, soon(loop)));
   ASSERT_TRUE(third.ok()) << third.status();
   EXPECT_TRUE(run_until(loop, [&] { return accepted.size() == 2; }));
+}
+
+class UnixAcceptor : public ::testing::Test {
+ protected:
+  UnixAcceptor()
+      : path_(::testing::TempDir() + "sluice-" + hex(random_bytes(6)) + ".sock"), loop_(1) {}
+  ~UnixAcceptor() override { ::unlink(path_.c_str()); }
+
+  absl::StatusOr<std::unique_ptr<Acceptor>> listen() {
+    ListenOptions options;
+    options.address = "unix:" + path_;
+    options.elsewhere = [this](int fd, const sockaddr_storage& peer) {
+      handed_.push_back(to_peer_address(peer).ip);
+      if (keep_) {
+        return false;
+      }
+      elsewhere_ = adopt_socket(loop_, fd, peer);
+      return true;
+    };
+    return Acceptor::listen(loop_, options,
+                            [this](std::unique_ptr<Side> side) { side_ = std::move(side); });
+  }
+  int dial() const {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    return fd;
+  }
+
+  std::string path_;
+  Loop loop_;
+  bool keep_ = true;
+  std::vector<std::string> handed_;
+  std::unique_ptr<Side> side_;
+  std::unique_ptr<Side> elsewhere_;
+};
+
+TEST_F(UnixAcceptor, AcceptsAndLeavesNoFileBehind) {
+  auto acceptor = listen();
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  const int fd = dial();
+  ASSERT_TRUE(run_until(loop_, [&] { return side_ != nullptr; }));
+  EXPECT_EQ(side_->peer().ip, "unix:");
+  Witness witness(std::move(side_));
+  ASSERT_EQ(::write(fd, "hello", 5), 5);
+  ASSERT_TRUE(run_until(loop_, [&] { return witness.received == "hello"; }));
+  ::close(fd);
+  ASSERT_TRUE(run_until(loop_, [&] { return witness.ended || !witness.error.ok(); }));
+  acceptor->reset();
+  EXPECT_NE(::access(path_.c_str(), F_OK), 0);
+}
+
+TEST_F(UnixAcceptor, GivesAwayWhatAnotherLoopTakes) {
+  keep_ = false;
+  auto acceptor = listen();
+  ASSERT_TRUE(acceptor.ok());
+  const int fd = dial();
+  ASSERT_TRUE(run_until(loop_, [&] { return elsewhere_ != nullptr; }));
+  EXPECT_EQ(side_, nullptr);
+  EXPECT_EQ(handed_, std::vector<std::string>{"unix:"});
+  ::close(fd);
+}
+
+TEST_F(UnixAcceptor, ReplacesASocketOfTheDeadAndNothingElse) {
+  {
+    auto first = listen();
+    ASSERT_TRUE(first.ok());
+    EXPECT_FALSE(listen().ok()) << "somebody listens";
+    EXPECT_FALSE(probe_port("unix:" + path_, 0).ok());
+    EXPECT_EQ(::rename(path_.c_str(), (path_ + ".kept").c_str()), 0);
+  }
+  // What is left of a process that was killed.
+  EXPECT_EQ(::rename((path_ + ".kept").c_str(), path_.c_str()), 0);
+  EXPECT_EQ(*probe_port("unix:" + path_, 0), 0);
+  EXPECT_TRUE(listen().ok());
+  std::ofstream(path_) << "a file";
+  const auto refused = listen();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(message_of(refused.status()).find("no socket"), std::string_view::npos);
+  EXPECT_EQ(::access(path_.c_str(), F_OK), 0);
 }
 
 TEST(Connect, SaysWhoRefused) {

@@ -36,9 +36,12 @@ class SideUser {
 };
 
 struct PeerAddress {
-  std::string ip;  // textual, IPv6 without brackets; empty for a pipe
+  std::string ip;  // textual, IPv6 without brackets; unix: for a unix socket; empty for a pipe
   std::uint16_t port = 0;
 };
+
+// ADDR:PORT, IPv6 in brackets; unix:/path as it is. For messages.
+std::string format_address(const std::string& ip, std::uint16_t port);
 
 // Single thread, the loop's. Destroying it, which is allowed within its own callbacks, closes the
 // descriptor at once. What the kernel took still goes out, unless bytes of the peer were left

@@ -77,9 +77,6 @@ PeerAddress to_peer_address(const sockaddr_storage& address);
 absl::StatusOr<sockaddr_storage> to_sockaddr(const std::string& ip, std::uint16_t port);
 socklen_t sockaddr_size(const sockaddr_storage& address);
 
-// ADDR:PORT, IPv6 in brackets, for messages.
-std::string format_address(const std::string& ip, std::uint16_t port);
-
 // What errno says, in words.
 std::string errno_text(int error);
 
