@@ -173,12 +173,30 @@ void Operations::add_metrics() {
       {"sluice_websockets_rechecked_total",
        "Times that a change made a live WebSocket ask its filters again.",
        &session::SessionCounters::rechecked},
+      {"sluice_http_requests_total", "Requests to HTTP APIs that went to a back end.",
+       &session::SessionCounters::requests},
+      {"sluice_http_requests_retried_total",
+       "Requests asked again because a kept connection to the back end was dead.",
+       &session::SessionCounters::requests_retried},
+      {"sluice_http_requests_cut_total",
+       "Requests and responses cut by a change of rights or an operator.",
+       &session::SessionCounters::requests_cut},
   };
   for (const Row& row : kRows) {
     parts_.metrics.collect_value(Type::kCounter, row.name, row.help, [this, counter = row.counter] {
       return static_cast<double>(totals_.sessions.*counter);
     });
   }
+  parts_.metrics.collect(Type::kCounter, "sluice_http_responses_total",
+                         "Responses of back ends, passed on.", [this] {
+                           std::vector<telemetry::Metrics::Sample> samples;
+                           for (std::size_t i = 0; i < std::size(totals_.sessions.responses); ++i) {
+                             samples.push_back(
+                                 {{{"class", std::to_string(i + 1) + "xx"}},
+                                  static_cast<double>(totals_.sessions.responses[i])});
+                           }
+                           return samples;
+                         });
   const auto gauge = [this](const char* name, const char* help, std::function<double()> value) {
     parts_.metrics.collect_value(Type::kGauge, name, help, std::move(value));
   };
@@ -187,6 +205,8 @@ void Operations::add_metrics() {
   };
   gauge("sluice_websockets_live", "Live WebSockets.",
         [this] { return static_cast<double>(parts_.workers->live_connections()); });
+  gauge("sluice_upstream_idle_connections", "Connections to back ends that wait for a request.",
+        [this] { return static_cast<double>(totals_.idle_connections); });
   gauge("sluice_ready", "1 while /ready says 200.",
         [this] { return hooks_.not_ready().empty() ? 1.0 : 0.0; });
   counter("sluice_downstream_cx_no_descriptor_total",

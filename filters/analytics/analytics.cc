@@ -34,12 +34,17 @@ class AnalyticsFilter final : public filter::Filter {
  public:
   explicit AnalyticsFilter(bool refused) : refused_(refused) {}
 
-  // The account is opened here and not before, because only now all that it says is known.
+  // The account is opened here and not before, because only now all that it says is known. A
+  // request's is no slot at first: most are over before anybody would look, and the session moves
+  // the others into one.
   void reply(Exchange& exchange, http::ResponseHead& head) override {
-    if (head.status != kSwitchingProtocols || exchange.account != nullptr) {
+    const bool request = exchange.api->type == model::ApiType::kHttp;
+    if ((head.status != kSwitchingProtocols && !request) || exchange.account != nullptr) {
       return;
     }
-    exchange.account = exchange.services->open_account(filter::facts_of(exchange));
+    if (!request) {
+      exchange.account = exchange.services->open_account(filter::facts_of(exchange));
+    }
     if (exchange.account == nullptr) {
       exchange.spare_account = std::make_unique<telemetry::Account>();
       exchange.account = exchange.spare_account.get();
@@ -49,8 +54,11 @@ class AnalyticsFilter final : public filter::Filter {
   void close(Exchange& exchange) override {
     telemetry::Account* account = std::exchange(exchange.account, nullptr);
     if (account == nullptr) {
-      // A client that left before any answer was not refused.
-      if (refused_ && exchange.ending.status != 0) {
+      // A client that left before any answer was not refused; nor was a preflight.
+      const bool request = exchange.api->type == model::ApiType::kHttp;
+      const bool refused =
+          request ? exchange.ending.refusal_code.has_value() : exchange.ending.status != 0;
+      if (refused_ && refused) {
         exchange.services->emit(record_of(exchange, Part::kRefused));
       }
       return;

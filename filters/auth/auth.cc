@@ -171,6 +171,17 @@ std::optional<Verdict> api_refusal(const Exchange& exchange) {
   return std::nullopt;
 }
 
+bool has_scope(const model::Token& token, const model::ApiResource& resource) {
+  return resource.scopes.empty() ||
+         std::find_first_of(token.scopes.begin(), token.scopes.end(), resource.scopes.begin(),
+                            resource.scopes.end()) != token.scopes.end();
+}
+
+std::string scope_text(const model::ApiResource& resource) {
+  return fmt::format("The token needs one of the scopes: {}. Ask for it when you get the token.",
+                     fmt::join(resource.scopes, ", "));
+}
+
 std::string places_text(const model::Api& api) {
   std::string text;
   for (const model::CredentialPlace place : api.credential_places) {
@@ -220,6 +231,10 @@ Task<Verdict> AuthFilter::open(Exchange& exchange) {
   if (std::optional<Verdict> refusal = api_refusal(exchange)) {
     co_return *std::move(refusal);
   }
+  const model::ApiResource* resource = exchange.resource;
+  if (resource != nullptr && !resource->authenticated) {
+    co_return Verdict::pass();
+  }
   if (credentials.size() > 1) {
     co_return Verdict::refuse(Refusal::kSeveralCredentials,
                               "The request holds more than one credential, and they differ. Send "
@@ -246,6 +261,9 @@ Task<Verdict> AuthFilter::open(Exchange& exchange) {
   if (std::optional<Fault> fault =
           identity_fault(*identity, *exchange.api, exchange.services->clock->wall())) {
     co_return Verdict::refuse(fault->refusal, std::move(fault->text));
+  }
+  if (resource != nullptr && !has_scope(*identity->token, *resource)) {
+    co_return Verdict::refuse(Refusal::kScopeMissing, scope_text(*resource));
   }
   exchange.principal = principal_of(*identity, *exchange.api);
   depend_on_principal(exchange);

@@ -9,6 +9,7 @@
 #include "filters/throttling/throttling.pb.h"
 #include "proxy/base/plant.h"
 #include "proxy/filter/config.h"
+#include "proxy/http/body.h"
 
 namespace sluice::filters::throttling {
 namespace {
@@ -23,12 +24,15 @@ using model::Plan;
 
 constexpr std::string_view kDefaultNotice = "Websocket frame throttled out";
 constexpr int kRetryPlanSeconds = 1;
-constexpr std::array kAllLevels = {Level::kApi, Level::kSubscription, Level::kApplication};
+constexpr std::array kAllLevels = {Level::kApi, Level::kResource, Level::kSubscription,
+                                   Level::kApplication};
 
 std::string_view name_of(Level level) {
   switch (level) {
     case Level::kApi:
       return "API";
+    case Level::kResource:
+      return "resource";
     case Level::kSubscription:
       return "subscription";
     case Level::kApplication:
@@ -41,6 +45,8 @@ Refusal refusal_of(Level level) {
   switch (level) {
     case Level::kApi:
       return Refusal::kLimitApi;
+    case Level::kResource:
+      return Refusal::kLimitTopic;
     case Level::kSubscription:
       return Refusal::kLimitSubscription;
     case Level::kApplication:
@@ -53,6 +59,9 @@ Refusal refusal_of(Level level) {
 std::string plan_name(const Exchange& exchange, Level level) {
   if (level == Level::kApi) {
     return exchange.api->api_plan;
+  }
+  if (level == Level::kResource) {
+    return exchange.resource != nullptr ? exchange.resource->plan : "";
   }
   if (!exchange.principal) {
     return "";
@@ -70,6 +79,13 @@ std::string counter_key(const Exchange& exchange, Level level) {
   };
   if (level != Level::kApplication) {
     append(exchange.api->name);
+  }
+  if (level == Level::kResource) {
+    append(exchange.resource->path);
+    for (const std::string& method : exchange.resource->methods) {
+      append(method);
+    }
+    return key;
   }
   if (level != Level::kApi) {
     append(exchange.principal->application);
@@ -169,7 +185,7 @@ void ThrottlingFilter::set_limits(Exchange& exchange) {
   limit_count_ = 0;
   counts_bytes_ = false;
   for (const Level level : kAllLevels) {
-    if (level == Level::kApi || exchange.principal) {
+    if (!plan_name(exchange, level).empty()) {
       set_limit(level, counter_key(exchange, level));
     }
   }
@@ -195,16 +211,49 @@ Verdict ThrottlingFilter::admit(Exchange& exchange) {
     plans_[static_cast<std::size_t>(level)] = std::move(plan);
   }
   set_limits(exchange);
+  if (exchange.api->type == model::ApiType::kHttp) {
+    return admit_request(exchange);
+  }
   for (std::size_t i = 0; i < limit_count_; ++i) {
     const Limit& limit = limits_[i];
     if (limit.counter->used_up(allowance_of(*limit.plan))) {
-      return Verdict::refuse(refusal_of(levels_[i]),
-                             fmt::format("The {} plan {} ({}) is used up.", name_of(levels_[i]),
-                                         limit.plan->name, limit_text(*limit.plan)),
-                             static_cast<int>(seconds_until(limit.counter->end(), clock_->wall())));
+      return refuse(i);
     }
     exchange.may_drop =
         exchange.may_drop || drops(limit.plan->on_limit) || drops(limit.plan->on_limit_backend);
+  }
+  return Verdict::pass();
+}
+
+Verdict ThrottlingFilter::refuse(std::size_t index) const {
+  const Limit& limit = limits_[index];
+  const Level level = levels_[index];
+  return Verdict::refuse(refusal_of(level),
+                         fmt::format("The {} plan {} ({}) is used up.", name_of(level),
+                                     limit.plan->name, limit_text(*limit.plan)),
+                         static_cast<int>(seconds_until(limit.counter->end(), clock_->wall())));
+}
+
+Verdict ThrottlingFilter::admit_request(Exchange& exchange) {
+  const http::BodyFraming body = http::request_body(exchange.request);
+  body_charged_ = body.kind == http::BodyFraming::kLength;
+  for (std::size_t i = 0; i < limit_count_; ++i) {
+    const auto& [counter, plan] = limits_[i];
+    const Allowance allowance = allowance_of(*plan);
+    if (counter->used_up(allowance) || !counter->admits(allowance, body.length)) {
+      return refuse(i);
+    }
+  }
+  for (std::size_t i = 0; i < limit_count_; ++i) {
+    const auto& [counter, plan] = limits_[i];
+    if (counter->charge(allowance_of(*plan), body.length, charges_[i])) {
+      continue;
+    }
+    for (std::size_t charged = 0; charged < i; ++charged) {  // another worker was faster
+      const Limit& one = limits_[charged];
+      one.counter->give_back(allowance_of(*one.plan), body.length, charges_[charged]);
+    }
+    return refuse(i);
   }
   return Verdict::pass();
 }
@@ -215,7 +264,8 @@ Verdict ThrottlingFilter::data(Exchange& exchange, const DataUnit& unit) {
     return Verdict::pass();
   }
   if (!unit.begins_message) {
-    if (counts_bytes_) {
+    const bool charged = body_charged_ && unit.direction == Direction::kUp;
+    if (counts_bytes_ && !charged) {
       for (std::size_t i = 0; i < count; ++i) {
         if (limits_[i].plan->bytes != 0) {
           limits_[i].counter->add_bytes(unit.payload_bytes);

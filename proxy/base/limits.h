@@ -57,6 +57,21 @@ inline constexpr nanoseconds kPeerCloseTimeout =
 inline constexpr int kControlFramesPerSecondMax = 100;     // a peer's pings and pongs
 inline constexpr std::size_t kHeldBytesMax = 1024 * 1024;  // bytes a connection holds per direction
 
+// ---- HTTP APIs
+inline constexpr nanoseconds kClientIdleTimeout = seconds(75);        // between a client's requests
+inline constexpr nanoseconds kHttpRequestBodyTimeout = seconds(30);   // Api.http
+inline constexpr nanoseconds kHttpIdleTimeout = seconds(300);         // Api.http
+inline constexpr nanoseconds kHttpLongAfter = milliseconds(250);      // then rechecked, has a slot
+inline constexpr nanoseconds kClientStallTimeout = seconds(60);       // taking nothing of a response
+inline constexpr nanoseconds kHttpLingerTimeout = seconds(2);  // reading after a last response
+inline constexpr std::size_t kHttpLingerBytesMax = 16 * 1024 * 1024;
+inline constexpr int kInterimResponsesMax = 8;  // 1xx of one request
+inline constexpr std::size_t kUpstreamIdlePerEndpointMax = 512;   // of one worker
+inline constexpr std::size_t kUpstreamIdleMax = 2048;             // of one worker
+inline constexpr std::size_t kApiResourcesMax = 256;              // Api.resources
+inline constexpr std::size_t kCorsNamesMax = 64;                  // Api.cors, each list
+inline constexpr nanoseconds kCorsMaxAge = std::chrono::minutes(10);  // Api.cors
+
 // ---- the loop
 inline constexpr std::size_t kReadBufferBytes = 64 * 1024;
 inline constexpr std::size_t kReadBytesPerTurnMax = 256 * 1024;

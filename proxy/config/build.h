@@ -59,6 +59,9 @@ std::shared_ptr<CompiledListener> build_listener(const v1::Listener& spec, Fault
 std::shared_ptr<CompiledApi> build_api(const v1::Api& spec, Faults& faults, const std::string& name,
                                        const CompiledApi* old, const Surroundings& around);
 
+// What concerns APIs of type HTTP alone, and that the endpoints are of the API's type.
+void read_http(const v1::Api& spec, CompiledApi& api, const Surroundings& around, Faults& faults);
+
 // The built-in plan; its content is all zero.
 std::shared_ptr<CompiledPlan> unlimited_plan();
 

@@ -85,7 +85,7 @@ void read_state(const v1::Api& spec, model::Api& api, Faults& faults) {
     case v1::Api::WS:
       break;
     case v1::Api::HTTP:
-      faults.add("spec.type", "HTTP APIs are not served yet; WS is");
+      api.type = model::ApiType::kHttp;
       break;
     default:
       faults.add("spec.type", "is not a type that this program knows");
@@ -260,7 +260,8 @@ void read_credential_places(const v1::Api& spec, model::Api& api, Faults& faults
   // In the order of precedence, whatever the order in the resource.
   for (const Word& word : kWords) {
     const auto listed = std::find(left.begin(), left.end(), word.word);
-    if (listed != left.end() || spec.credential_places().empty()) {
+    const bool fits = api.type == model::ApiType::kWebSocket || word.place != kSubprotocol;
+    if (listed != left.end() || (fits && spec.credential_places().empty())) {
       api.credential_places.push_back(word.place);
     }
   }
@@ -395,6 +396,7 @@ std::shared_ptr<CompiledApi> build_api(const v1::Api& spec, Faults& faults, cons
   read_plans(spec, api->api, around.plans, faults);
   read_manners(spec, api->api, faults);
   read_limits(spec.limits(), api->api.limits, faults);
+  read_http(spec, *api, around, faults);
   const std::vector<CompiledFilter> none;
   api->filters =
       read_filters(spec.filters(), old == nullptr ? none : old->filters, around.context, faults);

@@ -191,6 +191,11 @@ std::set<std::string> Compiler::uses_of(const CompiledApi* api) {
     uses.insert(use_id('p', plan, shard));
   }
   uses.insert(use_id('a', api->api.api_plan, shard));
+  for (const model::ApiResource& resource : api->api.resources) {
+    if (!resource.plan.empty()) {
+      uses.insert(use_id('a', resource.plan, shard));
+    }
+  }
   for (const std::string& upstream : {api->production_upstream, api->sandbox_upstream}) {
     if (!upstream.empty()) {
       uses.insert(use_id('u', upstream, shard));

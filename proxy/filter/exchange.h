@@ -64,6 +64,7 @@ struct Exchange {
   bool tls = false;
   http::RequestHead request;  // auth takes credentials out
   std::shared_ptr<const model::Api> api;
+  const model::ApiResource* resource = nullptr;  // of `api`; null: it has none
   std::string topic;     // the path below context and version, with its leading '/', or empty
   std::string query;     // without '?'; auth takes credentials out
   std::string endpoint;  // URL of the chosen one; set after open

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <string>
+#include <utility>
 
 #include "proxy/base/check.h"
 #include "proxy/http/head.h"
@@ -44,6 +45,10 @@ constexpr std::array kRefusals = {
     RefusalRow{Refusal::kMalformed, {400, 400002, "Malformed request"}},
     RefusalRow{Refusal::kHeadTooLarge, {431, 431001, "Request head too large"}},
     RefusalRow{Refusal::kHeadTooSlow, {408, 408001, "Request head took too long"}},
+    RefusalRow{Refusal::kMethodNotAllowed, {405, 405001, "Method not allowed for the resource"}},
+    RefusalRow{Refusal::kBodyTooLarge, {413, 413001, "Request body too large"}},
+    RefusalRow{Refusal::kBodyTooSlow, {408, 408002, "Request body took too long"}},
+    RefusalRow{Refusal::kExpectation, {417, 417001, "Expectation failed"}},
     RefusalRow{Refusal::kTokenUnchecked, {503, 101507, "Credentials cannot be checked now"}},
     RefusalRow{Refusal::kLimitApi, {429, 900800, kThrottledOut}},
     RefusalRow{Refusal::kLimitTopic, {429, 900802, kThrottledOut}},
@@ -125,8 +130,15 @@ const RefusalInfo& info(Refusal refusal) {
 
 std::string refusal_response(Refusal refusal, std::string_view description,
                              std::string_view request_id, int retry_after_s) {
+  RefusalDress dress;
+  dress.retry_after_s = retry_after_s;
+  return refusal_response(refusal, description, request_id, std::move(dress));
+}
+
+std::string refusal_response(Refusal refusal, std::string_view description,
+                             std::string_view request_id, RefusalDress dress) {
   const RefusalInfo& what = info(refusal);
-  http::Headers headers;
+  http::Headers headers = std::move(dress.extra);
   headers.add("Content-Type", "application/json");
   headers.add("X-Request-Id", request_id);
   if (what.status == 401) {
@@ -136,11 +148,11 @@ std::string refusal_response(Refusal refusal, std::string_view description,
     headers.add("Upgrade", "websocket");
     headers.add("Sec-WebSocket-Version", "13");
     headers.add("Connection", "upgrade, close");
-  } else {
+  } else if (!dress.keep_alive) {
     headers.add("Connection", "close");
   }
-  if (retry_after_s > 0) {
-    headers.add("Retry-After", fmt::format("{}", retry_after_s));
+  if (dress.retry_after_s > 0) {
+    headers.add("Retry-After", fmt::format("{}", dress.retry_after_s));
   }
   // The Reference gives the code as a string.
   std::string body = fmt::format(R"({{"code":"{}","message":)", what.code);
@@ -148,7 +160,11 @@ std::string refusal_response(Refusal refusal, std::string_view description,
   body += R"(,"description":)";
   telemetry::append_json_string(body, description);
   body += "}\n";
-  return http::simple_response(what.status, std::move(headers), body);
+  std::string answer = http::simple_response(what.status, std::move(headers), body);
+  if (dress.head_only) {
+    answer.resize(answer.size() - body.size());
+  }
+  return answer;
 }
 
 std::uint16_t close_code(CloseCause cause, model::CloseCodes style) {
@@ -194,6 +210,10 @@ std::optional<CloseInstead> close_instead(Refusal refusal, model::CloseCodes sty
     case Refusal::kMalformed:
     case Refusal::kHeadTooLarge:
     case Refusal::kHeadTooSlow:
+    case Refusal::kMethodNotAllowed:
+    case Refusal::kBodyTooLarge:
+    case Refusal::kBodyTooSlow:
+    case Refusal::kExpectation:
     case Refusal::kTokenUnchecked:
     case Refusal::kBackendUnreachable:
     case Refusal::kBackendTimeout:

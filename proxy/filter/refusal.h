@@ -31,6 +31,10 @@ enum class Refusal : std::uint8_t {
   kMalformed,
   kHeadTooLarge,
   kHeadTooSlow,
+  kMethodNotAllowed,
+  kBodyTooLarge,
+  kBodyTooSlow,
+  kExpectation,
   kTokenUnchecked,
   kLimitApi,
   kLimitTopic,
@@ -54,9 +58,19 @@ struct RefusalInfo {
 
 const RefusalInfo& info(Refusal refusal);
 
+// How an answer is dressed.
+struct RefusalDress {
+  int retry_after_s = 0;
+  bool keep_alive = false;  // else Connection: close
+  bool head_only = false;   // the answer to HEAD
+  http::Headers extra;
+};
+
 // The whole answer: JSON body {"code","message","description"}, X-Request-Id, Connection: close,
 // WWW-Authenticate on 401, Upgrade and Sec-WebSocket-Version on 426, Retry-After (429 and 503)
 // where `retry_after_s` is not 0. `description` never holds a credential or a backend's address.
+std::string refusal_response(Refusal refusal, std::string_view description,
+                             std::string_view request_id, RefusalDress dress);
 std::string refusal_response(Refusal refusal, std::string_view description,
                              std::string_view request_id, int retry_after_s = 0);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,6 +68,32 @@ struct WebSocketLimits {
   nanoseconds age_max = nanoseconds::zero();          // zero: none
 };
 
+// Limits of one HTTP request and its response.
+struct HttpLimits {
+  std::uint64_t request_body_bytes_max = 0;  // 0: none
+  nanoseconds request_body_timeout = limits::kHttpRequestBodyTimeout;
+  nanoseconds idle_timeout = limits::kHttpIdleTimeout;
+};
+
+// What scripts of other origins may do with an HTTP API; whose origins is Api.allowed_origins.
+struct Cors {
+  std::string allowed_methods;  // lists as they go on the wire
+  std::string allowed_headers;
+  std::string exposed_headers;
+  bool allow_credentials = false;
+  nanoseconds max_age = limits::kCorsMaxAge;
+};
+
+// A part of an HTTP API with rules of its own.
+struct ApiResource {
+  std::string path;                   // template: /orders/{id}, /files/*
+  std::vector<std::string> segments;  // of it; "{}" stands for any one, a last "*" for the rest
+  std::vector<std::string> methods;   // upper case; empty: all
+  std::string plan;                   // name of a Plan; empty: none
+  std::vector<std::string> scopes;    // one of them is needed; empty: none is
+  bool authenticated = true;          // a credential is needed
+};
+
 struct Api {
   std::string name;
   std::string context;  // /echo, without version; or a template that holds {version}
@@ -82,6 +109,9 @@ struct Api {
   std::string throttle_notice;                     // template, {limit} and {seconds}
   std::vector<CredentialPlace> credential_places;  // in order of precedence, never empty
   WebSocketLimits limits;
+  HttpLimits http;
+  std::optional<Cors> cors;            // none: requests of other origins are no matter of ours
+  std::vector<ApiResource> resources;  // most specific first; empty: all paths and methods
 };
 
 enum class ApplicationStatus : std::uint8_t { kApproved, kBlocked, kOnHold, kRejected };

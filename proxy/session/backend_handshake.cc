@@ -6,26 +6,15 @@
 #include "proxy/base/log.h"
 #include "proxy/http/body.h"
 #include "proxy/http/parse.h"
-#include "proxy/http/target.h"
 #include "proxy/net/async_side.h"
+#include "proxy/session/backend_request.h"
 #include "proxy/session/balance_value.h"
+#include "proxy/session/client.h"
 
 namespace sluice::session {
 namespace {
 
 using filter::Refusal;
-
-// The endpoint's path and the topic, joined with one slash.
-std::string join_path(std::string_view base, std::string_view topic) {
-  std::string out(base);
-  if (topic.empty()) {
-    return out;
-  }
-  while (out.ends_with('/')) {
-    out.pop_back();
-  }
-  return out + std::string(topic);
-}
 
 // Only what the relay understands is offered on: permessage-deflate.
 websocket::Extensions offer_for_backend(websocket::Extensions offered, bool may_drop) {
@@ -41,12 +30,8 @@ websocket::Extensions offer_for_backend(websocket::Extensions offered, bool may_
 http::RequestHead request_for_backend(const filter::Exchange& exchange,
                                       const model::Endpoint& endpoint, const ClientAsk& ask,
                                       const websocket::Extensions& extensions) {
-  http::RequestHead head;
+  http::RequestHead head = request_for(exchange, endpoint);
   head.method = "GET";
-  head.target = http::format_target(join_path(endpoint.path, exchange.topic), exchange.query);
-  head.headers = exchange.request.headers;
-  http::remove_hop_by_hop(head.headers);
-  head.headers.set("Host", endpoint.authority);
   websocket::set_upgrade(head, ask.key, ask.subprotocols, extensions);
   return head;
 }
@@ -59,23 +44,10 @@ BackendResult failed(Refusal refusal, std::string text) {
 }
 
 BackendResult from_status(const absl::Status& status, std::string_view what) {
-  if (status.code() == absl::StatusCode::kResourceExhausted) {
-    BackendResult result =
-        failed(Refusal::kOverloaded, "The API's backend has as much to do as it may; try again.");
-    result.retry_after_s = 1;
-    return result;
-  }
-  BackendResult result;
-  if (status.code() == absl::StatusCode::kFailedPrecondition) {
-    result = failed(Refusal::kNoHealthyEndpoint, "No endpoint of the API is well at present.");
-  } else if (status.code() == absl::StatusCode::kDeadlineExceeded) {
-    result = failed(Refusal::kBackendTimeout,
-                    "The backend did not answer in time (" + std::string(what) + ").");
-  } else {
-    result = failed(Refusal::kBackendUnreachable,
-                    "The backend cannot be reached (" + std::string(what) + ").");
-  }
-  result.failure_detail = message_of(status);
+  Refused refused = refusal_of_backend(status, what);
+  BackendResult result = failed(refused.refusal, std::move(refused.text));
+  result.retry_after_s = refused.retry_after_s;
+  result.failure_detail = std::move(refused.detail);
   return result;
 }
 

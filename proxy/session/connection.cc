@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "proxy/config/api_resource.h"
 #include "proxy/filter/facts.h"
 
 namespace sluice::session {
@@ -13,6 +14,9 @@ Connection::Connection(SessionContext& context) : context_(context) {
 
 Connection::~Connection() {
   forget_interests();
+  if (watched_) {
+    context_.requests->remove(*this);
+  }
   if (pinned_) {
     context_.directory->unpin(exchange_.principal->token);
   }
@@ -23,9 +27,12 @@ Connection::~Connection() {
   if (filters_ != nullptr) {
     filters_->close(exchange_);
   }
-  if (exchange_.ending.status != 0) {
-    log_access(relay_was_live_ ? telemetry::AccessEntry::Event::kClosed
-                               : telemetry::AccessEntry::Event::kRefused);
+  using Event = telemetry::AccessEntry::Event;
+  const bool http = api_ != nullptr && api_->api.type == model::ApiType::kHttp;
+  if (http && !relay_was_live_ && !exchange_.ending.refusal_code) {
+    log_access(Event::kRequest);
+  } else if (exchange_.ending.status != 0) {
+    log_access(relay_was_live_ ? Event::kClosed : Event::kRefused);
   }
 }
 
@@ -55,6 +62,7 @@ void Connection::log_access(telemetry::AccessEntry::Event event) {
 void Connection::use(std::shared_ptr<const config::CompiledApi> api,
                      std::shared_ptr<const filter::FilterChain> chain) {
   api_ = std::move(api);
+  changes_ = context_.changes();
   exchange_.api = config::model_of(api_);
   exchange_.depends_on(model::Subject::Kind::kApi, api_->api.name);
   filters_ = std::make_unique<filter::FilterInstances>(std::move(chain));
@@ -68,7 +76,7 @@ bool Connection::hold_token() {
   return true;
 }
 
-void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::string from_client,
+void Connection::begin_relay(Relay::Parts parts, std::string from_client,
                              std::string from_backend) {
   log_access(telemetry::AccessEntry::Event::kOpened);
   relay_was_live_ = true;
@@ -80,31 +88,81 @@ void Connection::begin_relay(Relay::Parts parts, std::uint64_t changes, std::str
                                    [this] { context_.end_live(*this); });
   register_interests();
   relay_->start(std::move(from_client), std::move(from_backend));
-  if (changes != context_.changes()) {
+  if (changes_ != context_.changes()) {
     recheck(*context_.snapshot());  // it changed between the open hooks and now
   }
 }
 
+void Connection::watch() {
+  if (watched_) {
+    recheck(*context_.snapshot());
+    return;
+  }
+  watched_ = true;
+  context_.requests->add(*this);
+  live_index = context_.next_order();
+  move_to_slot();
+  if (!hold_token()) {
+    close(filter::CloseCause::kTokenRevoked);
+    return;
+  }
+  register_interests();
+  if (changes_ != context_.changes()) {
+    recheck(*context_.snapshot());
+  }
+}
+
+void Connection::move_to_slot() {
+  if (!watched_ || exchange_.account == nullptr ||
+      exchange_.account != exchange_.spare_account.get()) {
+    return;
+  }
+  telemetry::Account* slot = exchange_.services->open_account(filter::facts_of(exchange_));
+  if (slot == nullptr) {
+    return;
+  }
+  using telemetry::Account;
+  const telemetry::Counts counts = exchange_.account->counts();
+  Account::add(slot->messages_up, counts.messages_up);
+  Account::add(slot->bytes_up, counts.bytes_up);
+  Account::add(slot->bytes_down, counts.bytes_down);
+  exchange_.account = slot;
+}
+
+void Connection::close(filter::CloseCause cause) {
+  if (relay_ != nullptr) {
+    relay_->close(cause);
+  } else if (transfer_ != nullptr) {
+    transfer_->cut(cause);
+  }
+}
+
 void Connection::recheck(const config::Snapshot& snapshot) {
-  if (relay_ == nullptr) {
+  if (relay_ == nullptr && transfer_ == nullptr) {
     return;
   }
   ++context_.counters->rechecked;
   std::shared_ptr<const config::CompiledApi> api = snapshot.find_api(exchange_.api->name);
-  if (api == nullptr) {
-    relay_->close(filter::CloseCause::kApiDeleted);
+  if (api == nullptr || api->api.type != api_->api.type) {
+    close(filter::CloseCause::kApiDeleted);
     return;
   }
   if (api != api_) {
     api_ = std::move(api);
     exchange_.api = config::model_of(api_);
+    exchange_.resource =
+        config::find_resource(api_->api, exchange_.request.method, exchange_.topic).resource;
     if (const auto listener = snapshot.find_listener(exchange_.listener)) {
       filters_->adopt(api_->chain_for(*listener));
     }
   }
   exchange_.subjects.clear();
   exchange_.depends_on(model::Subject::Kind::kApi, api_->api.name);
-  relay_->recheck();
+  if (relay_ != nullptr) {
+    relay_->recheck();
+  } else if (const filter::Verdict verdict = filters_->recheck(exchange_); !verdict.passes()) {
+    transfer_->cut(verdict.detail()->cause);
+  }
   forget_interests();
   register_interests();
 }

@@ -1,16 +1,16 @@
-// From an accepted connection to a live WebSocket or a refusal: the only coroutines of a session.
+// From a request's head to a live WebSocket or a refusal.
 #pragma once
 
 #include <memory>
+#include <optional>
 
-#include "proxy/config/snapshot.h"
-#include "proxy/net/side.h"
-#include "proxy/session/context.h"
+#include "proxy/session/client.h"
 
 namespace sluice::session {
 
-// Serves one accepted connection of `listener` up to its live relay, which the worker then keeps.
-Task<void> serve(SessionContext& context, std::unique_ptr<net::Side> side,
-                 std::shared_ptr<const config::CompiledListener> listener);
+// Serves a request that is for a WebSocket API, or was refused before (`refused`), up to its live
+// relay, which the worker then keeps. The client's connection is used up.
+Task<void> shake_hands(Client& client, std::unique_ptr<Connection> connection,
+                       std::optional<Refused> refused);
 
 }  // namespace sluice::session

@@ -24,6 +24,8 @@ std::string_view event_name(AccessEntry::Event event) {
       return "opened";
     case AccessEntry::Event::kClosed:
       return "closed";
+    case AccessEntry::Event::kRequest:
+      return "request";
   }
   return "";
 }
@@ -48,6 +50,7 @@ std::string redact_query(std::string_view query) {
 }
 
 std::string to_json_line(const AccessEntry& entry) {
+  using Event = AccessEntry::Event;
   const Facts& facts = entry.facts;
   JsonLine line;
   line.add("kind", "access")
@@ -85,7 +88,8 @@ std::string to_json_line(const AccessEntry& entry) {
   }
   line.add_if("close_side", close_side_name(entry.ending.close_side))
       .add_if("reason", entry.ending.reason);
-  if (entry.event == AccessEntry::Event::kClosed) {
+  const Event event = entry.event;
+  if (event == Event::kClosed || event == Event::kRequest) {
     const Counts& c = entry.counts;
     line.add("duration_ms", to_ms(entry.time) - to_ms(facts.begin))
         .add("messages_up", c.messages_up)

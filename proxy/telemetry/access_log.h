@@ -1,4 +1,5 @@
-// The access log: a line for each handshake refused, connection opened and connection closed.
+// The access log: a line for each handshake or request refused, connection opened, connection
+// closed, and request answered by a back end.
 #pragma once
 
 #include <atomic>
@@ -18,7 +19,7 @@
 namespace sluice::telemetry {
 
 struct AccessEntry {
-  enum class Event : std::uint8_t { kRefused, kOpened, kClosed };
+  enum class Event : std::uint8_t { kRefused, kOpened, kClosed, kRequest };
   Event event = Event::kRefused;
   Wall time{};
   Facts facts;
@@ -26,7 +27,7 @@ struct AccessEntry {
   std::string path;                  // without query
   std::string query;                 // access_token and apikey are redacted when it is written
   std::vector<std::string> request;  // as the log's format captured it
-  Counts counts;                     // of kClosed
+  Counts counts;                     // of kClosed and kRequest
   Ending ending;                     // its status alone for kOpened
 };
 

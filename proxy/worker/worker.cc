@@ -6,7 +6,8 @@
 #include "proxy/base/limits.h"
 #include "proxy/base/log.h"
 #include "proxy/base/plant.h"
-#include "proxy/session/handshake.h"
+#include "proxy/session/client.h"
+#include "proxy/session/serve.h"
 
 namespace sluice::worker {
 
@@ -29,6 +30,7 @@ Worker::Worker(const Options& options, const ProcessServices& services)
       services_(services),
       loop_(options.seed, options.clock),
       pool_(make_pool(loop_, services)),
+      idle_(loop_),
       tasks_(loop_.executor()) {
   if (index_ == 0) {
     checker_ = std::make_unique<upstream::Checker>(loop_, *pool_);
@@ -63,9 +65,12 @@ void Worker::fill_context(const ProcessServices& services) {
   };
   context_.loop = &loop_;
   context_.pool = pool_.get();
+  context_.idle = &idle_;
   context_.directory = services.directory;
   context_.services = &filter_services_;
   context_.interests = &interests_;
+  context_.clients = &clients_;
+  context_.requests = &requests_;
   context_.counters = &counters_;
   context_.access_log = services.access_log;
   context_.snapshot = [this] { return snapshot_; };
@@ -78,7 +83,9 @@ void Worker::fill_context(const ProcessServices& services) {
     }
     return "";
   };
+  context_.draining = [this] { return draining_; };
   context_.changes = [this] { return changes_; };
+  context_.next_order = [this] { return next_order_++; };
   context_.go_live = [this](std::unique_ptr<Connection> connection) {
     go_live(std::move(connection));
   };
@@ -243,8 +250,8 @@ void Worker::end_live(Connection& connection) {
 }
 
 void Worker::collect(std::vector<ConnectionInfo>& out) const {
-  for (const std::unique_ptr<Connection>& connection : live_) {
-    const filter::Exchange& ex = connection->exchange();
+  const auto add = [&](Connection& connection) {
+    const filter::Exchange& ex = connection.exchange();
     ConnectionInfo info;
     info.id = ex.id;
     info.listener = ex.listener;
@@ -256,17 +263,40 @@ void Worker::collect(std::vector<ConnectionInfo>& out) const {
     info.counts = ex.account != nullptr ? ex.account->counts() : telemetry::Counts{};
     info.worker = index_;
     out.push_back(std::move(info));
+  };
+  for (const std::unique_ptr<Connection>& connection : live_) {
+    add(*connection);
+  }
+  for (Connection* request : requests_.items()) {
+    add(*request);
   }
 }
 
 bool Worker::close_connection(std::string_view id) {
   for (const std::unique_ptr<Connection>& connection : live_) {
     if (connection->exchange().id == id && connection->relay() != nullptr) {
-      connection->relay()->close(filter::CloseCause::kClosedByOperator);
+      connection->close(filter::CloseCause::kClosedByOperator);
+      return true;
+    }
+  }
+  for (Connection* request : requests_.items()) {
+    if (request->exchange().id == id) {
+      request->close(filter::CloseCause::kClosedByOperator);
       return true;
     }
   }
   return false;
+}
+
+// Clients of HTTP APIs that wait between two requests; the others get `Connection: close` with the
+// response that is under way.
+void Worker::close_idle_clients() {
+  // Posted, since a coroutine that asks for it would let theirs run, and leave the list, at once.
+  loop_.post([this] {
+    for (session::Client* client : clients_.items()) {
+      client->close_if_idle();
+    }
+  });
 }
 
 std::uint64_t Worker::refused_no_descriptors() const {
@@ -290,7 +320,9 @@ Task<void> Worker::run_drain(nanoseconds delay, nanoseconds time, std::function<
   const std::size_t first = live_.size();
   std::size_t asked = 0;
   std::size_t next = 0;
-  while (!live_.empty() && loop_.clock().now() < begin + time + limits::kCloseTimeout * 2) {
+  close_idle_clients();
+  const Mono end = begin + time + limits::kCloseTimeout * 2;
+  while (!(live_.empty() && clients_.items().empty()) && loop_.clock().now() < end) {
     const double part = time > nanoseconds::zero()
                             ? std::chrono::duration<double>(loop_.clock().now() - begin) / time
                             : 1.0;
@@ -307,6 +339,7 @@ Task<void> Worker::run_drain(nanoseconds delay, nanoseconds time, std::function<
     if (!(co_await sleep_until(loop_.timers(), loop_.clock().now() + kStep)).ok()) {
       break;
     }
+    close_idle_clients();
   }
   done();
 }

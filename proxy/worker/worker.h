@@ -16,6 +16,7 @@
 #include "proxy/session/context.h"
 #include "proxy/session/interests.h"
 #include "proxy/upstream/checker.h"
+#include "proxy/upstream/idle_connections.h"
 #include "proxy/upstream/pool.h"
 #include "proxy/worker/publication.h"
 
@@ -55,6 +56,7 @@ class Worker {
   void drain(nanoseconds delay, nanoseconds time, std::function<void()> done);
   session::SessionCounters counters() const { return counters_; }
   std::uint64_t refused_no_descriptors() const;
+  const upstream::IdleConnections& idle_connections() const { return idle_; }
   // Serves a side that no acceptor of ours made (the simulation).
   void serve(std::unique_ptr<net::Side> side, std::string_view listener);
   // Cancels handshakes and destroys live connections.
@@ -72,6 +74,7 @@ class Worker {
   void adopt_checks(const Publication& publication);
   void go_live(std::unique_ptr<session::Connection> connection);
   void end_live(session::Connection& connection);
+  void close_idle_clients();
   Task<void> run_drain(nanoseconds delay, nanoseconds time, std::function<void()> done);
 
   int index_;
@@ -80,8 +83,11 @@ class Worker {
   net::Loop loop_;
   std::unique_ptr<upstream::Pool> pool_;
   std::unique_ptr<upstream::Checker> checker_;  // null: another worker makes the health checks
+  upstream::IdleConnections idle_;
   filter::Services filter_services_;
   session::InterestIndex interests_;
+  session::Registry<session::Client> clients_;
+  session::Registry<session::Connection> requests_;
   session::SessionCounters counters_;
   session::SessionContext context_;
   std::shared_ptr<const config::Snapshot> snapshot_;
@@ -89,6 +95,7 @@ class Worker {
   std::vector<std::unique_ptr<session::Connection>> live_;
   std::atomic<std::size_t> live_count_{0};
   std::uint64_t changes_ = 0;
+  std::size_t next_order_ = std::size_t{1} << 40;  // beyond every index of live_
   bool draining_ = false;
   TaskGroup tasks_;
   std::thread thread_;

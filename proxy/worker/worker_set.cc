@@ -145,6 +145,7 @@ void WorkerSet::totals(std::function<void(Totals)> answer) {
         sum->totals.sessions += own;
         sum->totals.refused_no_descriptors += worker.refused_no_descriptors();
         sum->totals.live += worker.live_connections();
+        sum->totals.idle_connections += worker.idle_connections().size();
       },
       [sum, answer = std::move(answer)] { answer(sum->totals); });
 }

@@ -40,6 +40,7 @@ class WorkerSet {
     session::SessionCounters sessions;
     std::uint64_t refused_no_descriptors = 0;
     std::size_t live = 0;
+    std::size_t idle_connections = 0;  // to back ends, of HTTP APIs
   };
   void totals(std::function<void(Totals)> answer);
 
