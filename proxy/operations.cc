@@ -187,16 +187,7 @@ void Operations::add_metrics() {
       return static_cast<double>(totals_.sessions.*counter);
     });
   }
-  parts_.metrics.collect(Type::kCounter, "sluice_http_responses_total",
-                         "Responses of back ends, passed on.", [this] {
-                           std::vector<telemetry::Metrics::Sample> samples;
-                           for (std::size_t i = 0; i < std::size(totals_.sessions.responses); ++i) {
-                             samples.push_back(
-                                 {{{"class", std::to_string(i + 1) + "xx"}},
-                                  static_cast<double>(totals_.sessions.responses[i])});
-                           }
-                           return samples;
-                         });
+  add_http_metrics();
   const auto gauge = [this](const char* name, const char* help, std::function<double()> value) {
     parts_.metrics.collect_value(Type::kGauge, name, help, std::move(value));
   };
@@ -205,8 +196,6 @@ void Operations::add_metrics() {
   };
   gauge("sluice_websockets_live", "Live WebSockets.",
         [this] { return static_cast<double>(parts_.workers->live_connections()); });
-  gauge("sluice_upstream_idle_connections", "Connections to back ends that wait for a request.",
-        [this] { return static_cast<double>(totals_.idle_connections); });
   gauge("sluice_ready", "1 while /ready says 200.",
         [this] { return hooks_.not_ready().empty() ? 1.0 : 0.0; });
   counter("sluice_downstream_cx_no_descriptor_total",
@@ -228,6 +217,23 @@ void Operations::add_metrics() {
   if (hooks_.managed != nullptr) {
     add_managed_metrics();
   }
+}
+
+void Operations::add_http_metrics() {
+  parts_.metrics.collect(Type::kCounter, "sluice_http_responses_total",
+                         "Responses of back ends, passed on.", [this] {
+                           std::vector<telemetry::Metrics::Sample> samples;
+                           for (std::size_t i = 0; i < std::size(totals_.sessions.responses); ++i) {
+                             samples.push_back(
+                                 {{{"class", std::to_string(i + 1) + "xx"}},
+                                  static_cast<double>(totals_.sessions.responses[i])});
+                           }
+                           return samples;
+                         });
+  parts_.metrics.collect_value(Type::kGauge, "sluice_upstream_idle_connections",
+                               "Connections to back ends that wait for a request.", [this] {
+                                 return static_cast<double>(totals_.idle_connections);
+                               });
 }
 
 void Operations::add_managed_metrics() {

@@ -37,6 +37,7 @@ class Operations {
   std::vector<std::pair<std::string, std::string>> own_certificates() const;
   boost::json::object memory() const;
   void add_metrics();
+  void add_http_metrics();
   void add_managed_metrics();
   void refresh_totals();
   static void log_listening(const char* name, const std::string& address, std::uint16_t port);
