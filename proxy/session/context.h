@@ -13,6 +13,7 @@
 #include "proxy/session/interests.h"
 #include "proxy/session/registry.h"
 #include "proxy/telemetry/access_log.h"
+#include "proxy/upstream/idle_connections.h"
 #include "proxy/upstream/pool.h"
 
 namespace sluice::session {

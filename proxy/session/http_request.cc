@@ -14,7 +14,6 @@
 #include "proxy/session/balance_value.h"
 #include "proxy/session/cors.h"
 #include "proxy/session/transfer.h"
-#include "proxy/upstream/idle_connections.h"
 
 namespace sluice::session {
 namespace {
