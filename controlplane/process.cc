@@ -150,12 +150,12 @@ absl::Status Process::start() {
   SLUICE_RETURN_IF_ERROR(start_grpc());     // proxies may come ...
   SLUICE_RETURN_IF_ERROR(start_door());     // ... before people, who would wait for their rollouts
   const std::vector<std::uint16_t> ports = door_->ports();
-  std::vector<std::pair<const char*, Address>> bound = {
-      {"door", {options_.http.ip, ports[0]}},
-      {"grpc", {options_.grpc.ip, static_cast<std::uint16_t>(grpc_port_)}}};
+  std::vector<std::pair<const char*, Address>> bound = {{"door", {options_.http.ip, ports[0]}}};
   if (options_.open) {
     bound.push_back({"public", {options_.open->ip, ports[1]}});
   }
+  // Last: who reads the log knows all of them then.
+  bound.push_back({"grpc", {options_.grpc.ip, static_cast<std::uint16_t>(grpc_port_)}});
   std::vector<std::string> own;
   for (const auto& [name, address] : bound) {
     add_own_address(own, address);

@@ -53,7 +53,8 @@ RecordLink::RecordLink(const DiscoveryLink::Parts& parts, MemorySink& sink, Reco
       uploader_({[&sink](std::uint64_t after, std::size_t max) { return sink.read(after, max); },
                  [&sink](std::uint64_t epoch, std::uint64_t sequence) {
                    sink.acknowledge(epoch, sequence);
-                 }}),
+                 },
+                 [](const std::string& /*connection*/) {}}),
       connector_(parts.schedule, parts.chance, [this] { return connect(); }),
       up_(parts.schedule, parts.chance, Channel<sync::records::UploadRequest>::Flow::kOne,
           [this](sync::records::UploadRequest request) {
