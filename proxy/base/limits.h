@@ -75,6 +75,7 @@ inline constexpr nanoseconds kCorsMaxAge = std::chrono::minutes(10);  // Api.cor
 // ---- the loop
 inline constexpr std::size_t kReadBufferBytes = 64 * 1024;
 inline constexpr std::size_t kReadBytesPerTurnMax = 256 * 1024;
+inline constexpr std::size_t kSpliceBytesMin = 128 * 1024;  // left of a frame
 inline constexpr int kListenBacklog = 4096;
 
 inline constexpr std::size_t kAcceptsPerTurnMax = 64;           // of one listening socket

@@ -17,6 +17,7 @@
 #include "proxy/base/task.h"
 #include "proxy/base/timer_wheel.h"
 #include "proxy/net/poller.h"
+#include "proxy/net/splice_pipe.h"
 
 namespace sluice::net {
 
@@ -66,6 +67,9 @@ class Loop {
   // What TLS is about to send.
   std::vector<std::uint8_t>& cipher_buffer() { return cipher_; }
 
+  // What bytes pass that are spliced; empty between two callbacks.
+  SplicePipe& splice_pipe() { return splice_pipe_; }
+
   // Where the loop's TCP sides lie.
   Slab& tcp_sides() { return tcp_sides_; }
 
@@ -79,6 +83,7 @@ class Loop {
   TimerWheel timers_;
   Rng rng_;
   Slab tcp_sides_;
+  SplicePipe splice_pipe_;
   std::vector<std::uint8_t> read_;
   std::vector<std::uint8_t> clear_;
   std::vector<std::uint8_t> cipher_;

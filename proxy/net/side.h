@@ -33,6 +33,10 @@ class SideUser {
 
   // After write() took less than all: it would take more now.
   virtual void on_writable(Side& side) = 0;
+
+  // In place of on_bytes while splice() is in force: `moved` bytes went from `side` to the other
+  // one within the kernel, and `rest`, which came behind them, it did not take.
+  virtual void on_spliced(Side& /*side*/, std::size_t /*moved*/, MutableBytes /*rest*/) {}
 };
 
 struct PeerAddress {
@@ -66,6 +70,11 @@ class Side {
   // Stop and start calling on_bytes. Bytes that arrive meanwhile stay in the kernel.
   virtual void pause() = 0;
   virtual void resume() = 0;
+
+  // Moves the next `bytes` bytes that come to `to` within the kernel, without showing them; 0: no
+  // more. Only where nothing is written to `to` meanwhile. False: cannot be done between these two
+  // (TLS, a pipe), so they come through on_bytes.
+  virtual bool splice(Side& /*to*/, std::uint64_t /*bytes*/) { return false; }
 
   // Ends our direction after what was written (FIN; TLS: close_notify first).
   virtual void end() = 0;

@@ -1,5 +1,6 @@
 #include "proxy/net/tcp_side.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "proxy/base/limits.h"
 
@@ -68,6 +70,7 @@ void TcpSide::set_user(SideUser* user) {
   user_ = user;
   if (user == nullptr) {
     paused_ = true;
+    splicing_ = false;
     return;
   }
   if (ended_ || failed_) {
@@ -108,12 +111,26 @@ std::size_t TcpSide::write(ByteView bytes) {
     blocked_ = true;
     return 0;
   }
-  fail(errno, "sending");
+  sending_failed(errno);
+  return bytes.size();
+}
+
+void TcpSide::sending_failed(int error) {
+  fail(error, "sending");
   // The reader goes on to the end first: what a peer said before it left is worth hearing.
   readable_ = true;
   last_edge_ = true;
   again();
-  return bytes.size();
+}
+
+bool TcpSide::splice(Side& to, std::uint64_t bytes) {
+  auto* target = bytes > 0 ? dynamic_cast<TcpSide*>(&to) : nullptr;
+  splicing_ = target != nullptr && loop_.splice_pipe().open();
+  if (splicing_) {
+    rare().splice_to = target;
+    rare().splice_left = bytes;
+  }
+  return splicing_;
 }
 
 void TcpSide::end() {
@@ -182,6 +199,59 @@ void TcpSide::on_ready(std::uint32_t events) {
   gone_ = nullptr;
 }
 
+// As recv: into the loop's buffer, or its pipe.
+ssize_t TcpSide::receive(std::size_t size_max) {
+  if (splicing_) {
+    // A short one says nothing here: the pipe's slots may have been full.
+    return ::splice(fd_, nullptr, loop_.splice_pipe().in(), nullptr,
+                    std::min<std::uint64_t>(size_max, rare_->splice_left),
+                    SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+  }
+  const std::size_t size = std::min(loop_.read_buffer().size(), size_max);
+  const ssize_t got = ::recv(fd_, loop_.read_buffer().data(), size, 0);
+  if (got > 0 && static_cast<std::size_t>(got) < size && !last_edge_) {
+    readable_ = false;
+  }
+  return got;
+}
+
+// Tells the user of what receive() got. This object may be gone afterwards.
+void TcpSide::pass_on(std::size_t size) {
+  if (!splicing_) {
+    user_->on_bytes(*this, loop_.read_buffer().first(size));
+    return;
+  }
+  rare_->splice_left -= size;
+  splicing_ = rare_->splice_left > 0;
+  const std::size_t moved = rare_->splice_to->take_spliced(size);
+  // The pipe is everybody's: what the other side does not take now has to come out.
+  std::vector<std::uint8_t> rest(size - moved);
+  for (std::size_t done = 0; done < rest.size();) {
+    const ssize_t got = ::read(loop_.splice_pipe().out(), rest.data() + done, rest.size() - done);
+    SLUICE_CHECK(got > 0);
+    done += static_cast<std::size_t>(got);
+  }
+  user_->on_spliced(*this, moved, rest);
+}
+
+// How much of the `size` bytes in the pipe the kernel took. After an error the rest is for write()
+// to throw away.
+std::size_t TcpSide::take_spliced(std::size_t size) {
+  std::size_t taken = 0;
+  while (taken < size && !failed_) {
+    const ssize_t sent = ::splice(loop_.splice_pipe().out(), nullptr, fd_, nullptr, size - taken,
+                                  SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (sent > 0) {
+      taken += static_cast<std::size_t>(sent);
+    } else if (sent < 0 && would_block(errno)) {
+      break;
+    } else if (sent == 0 || errno != EINTR) {
+      sending_failed(sent == 0 ? EPIPE : errno);
+    }
+  }
+  return taken;
+}
+
 // False: this object is gone.
 bool TcpSide::read(bool& gone) {
   if (ended_ && !end_told_ && !tell_end(gone)) {
@@ -196,15 +266,11 @@ bool TcpSide::read(bool& gone) {
       again();
       return true;
     }
-    const MutableBytes buffer = loop_.read_buffer();
-    const ssize_t got = ::recv(fd_, buffer.data(), std::min(buffer.size(), left), 0);
+    const ssize_t got = receive(left);
     if (got > 0) {
       const auto size = static_cast<std::size_t>(got);
-      if (size < std::min(buffer.size(), left) && !last_edge_) {
-        readable_ = false;
-      }
       left -= size;
-      user_->on_bytes(*this, buffer.first(size));
+      pass_on(size);
       if (gone) {
         return false;
       }

@@ -26,6 +26,7 @@ class TcpSide final : public Side, private PollHandler {
   std::size_t write(ByteView bytes) override;
   void pause() override { paused_ = true; }
   void resume() override;
+  bool splice(Side& to, std::uint64_t bytes) override;
   void end() override;
   bool plain() const override { return true; }
   PeerAddress peer() const override;
@@ -36,6 +37,8 @@ class TcpSide final : public Side, private PollHandler {
   struct Rare {
     absl::Status error;
     sockaddr_storage peer{};
+    TcpSide* splice_to = nullptr;
+    std::uint64_t splice_left = 0;
   };
 
   TcpSide(Loop& loop, int fd, const sockaddr_storage& peer, bool connecting);
@@ -44,7 +47,11 @@ class TcpSide final : public Side, private PollHandler {
   void on_ready(std::uint32_t events) override;
   void again();
   void fail(int error, const char* what);
+  void sending_failed(int error);
   bool read(bool& gone);
+  ssize_t receive(std::size_t size_max);
+  void pass_on(std::size_t size);
+  std::size_t take_spliced(std::size_t size);
   bool look_while_paused(bool& gone);
   bool tell_end(bool& gone);
   bool tell_error(bool& gone);
@@ -68,6 +75,7 @@ class TcpSide final : public Side, private PollHandler {
   bool failed_ : 1 = false;  // rare_ says how
   bool error_told_ : 1 = false;
   bool end_sent_ : 1 = false;
+  bool splicing_ : 1 = false;  // rare_ says whereto
 };
 
 // The textual form; IPv4 addresses in IPv6 ones come out as IPv4.

@@ -78,6 +78,28 @@ void Lane::on_error(net::Side& /*side*/, absl::Status /*status*/) {
 // The side that this lane reads is the one that the other lane writes.
 void Lane::on_writable(net::Side& /*side*/) { relay_.other(*this).write_backlog(); }
 
+// The rest of a large frame needs no look: where both sides are plain sockets the kernel moves it
+// without copying.
+void Lane::splice_rest_of_frame() {
+  if (frame_left_ >= limits::kSpliceBytesMin && !skip_ && !output_dead_ && input_open()) {
+    relay_.input(*this).splice(*to_, frame_left_);
+  }
+}
+
+void Lane::on_spliced(net::Side& /*side*/, std::size_t moved, MutableBytes rest) {
+  heard_ = true;
+  Scan scan;
+  scan.bytes = moved + rest.size();
+  frame_left_ -= scan.bytes;
+  if (!rest.empty()) {
+    emit(rest);
+  }
+  count(scan);
+  if (frame_left_ == 0) {
+    insert_waiting(nullptr);
+  }
+}
+
 void Lane::insert_control(std::string frame) {
   if (muted_ || output_dead_) {
     return;
@@ -112,6 +134,7 @@ void Lane::insert_close(std::string frame) {
 
 void Lane::abandon_output() {
   output_dead_ = true;
+  relay_.input(*this).splice(*to_, 0);
   blocked_ = false;
   if (backlog_ != nullptr) {
     backlog_->out.clear();
@@ -125,6 +148,7 @@ void Lane::abandon_output() {
 
 void Lane::give_up_input() {
   broken_ = true;
+  relay_.input(*this).splice(*to_, 0);
   if (backlog_ != nullptr) {
     backlog_->held.clear();
     backlog_->partial.clear();
@@ -143,8 +167,8 @@ Lane::Backlog& Lane::backlog() {
 }
 
 void Lane::drop_empty_backlog() {
-  if (backlog_ != nullptr && !scanning_ && !held_ && backlog_->partial.empty() && backlog_->held.empty() &&
-      backlog_->out.empty() && !backlog_->waiting()) {
+  if (backlog_ != nullptr && !scanning_ && !held_ && backlog_->partial.empty() &&
+      backlog_->held.empty() && backlog_->out.empty() && !backlog_->waiting()) {
     backlog_.reset();
   }
 }
@@ -177,6 +201,7 @@ void Lane::scan(MutableBytes bytes) {
   }
   flush(scan.run);
   scanning_ = false;
+  splice_rest_of_frame();
   count(scan);
   drop_empty_backlog();
   if (close_seen_ || broken_) {

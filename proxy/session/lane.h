@@ -35,6 +35,7 @@ class alignas(64) Lane final : public net::SideUser {
   void on_end(net::Side& side) override;
   void on_error(net::Side& side, absl::Status status) override;
   void on_writable(net::Side& side) override;
+  void on_spliced(net::Side& side, std::size_t moved, MutableBytes rest) override;
 
   // Puts a whole frame in at the next frame boundary (message boundary for data). A close frame
   // ends the direction: nothing is passed on after it.
@@ -115,6 +116,7 @@ class alignas(64) Lane final : public net::SideUser {
   void write_backlog();
   void hold_until(Mono until);
   void release_hold();
+  void splice_rest_of_frame();
   void count(const Scan& scan);
   void resume_if_free();
 
