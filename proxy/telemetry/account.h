@@ -45,9 +45,10 @@ struct alignas(64) Account {
 };
 
 // The slots of all workers. The accounts lie close together, since messages touch them; the facts
-// go into the file and not into memory, since nobody looks at them until a record is made. open() and close() are for any thread; the rest is for the recorder,
-// one thread. Each part of an account is made in three steps, so that a crash between any two of
-// them neither loses nor doubles a count:
+// go into the file and not into memory, since nobody looks at them until a record is made. open()
+// and close() are for any thread; the rest is for the recorder, one thread. Each part of an account
+// is made in three steps, so that a crash between any two of them neither loses nor doubles a
+// count:
 //   1. part() writes into the slot: "the part with sequence S covers the counts up to C";
 //   2. the sink makes the record S durable;
 //   3. settle() writes "the counts up to C are covered" and takes the note of 1 back.
