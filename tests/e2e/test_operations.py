@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
 import time
 
 import pytest
@@ -316,6 +317,21 @@ def test_a_wss_back_end_is_verified(world, started, tmp_path, run):
         "ca": certificate, "serverName": "another.example.com"}})
     assert handshake(url, token)[0] == 503
     assert key not in world.proxy.get("/config_dump")[1]
+
+
+def test_a_name_that_leads_to_a_link_local_address_is_not_dialled(own, tmp_path):
+    hosts = tmp_path / "hosts"
+    hosts.write_text("169.254.169.254 inside.test\n127.0.0.1 localhost\n")
+    wrapper = ("unshare", "--map-root-user", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts)
+    if subprocess.run([*wrapper, "true"], capture_output=True).returncode != 0:
+        pytest.skip("a process cannot have a hosts file of its own here (no user namespaces)")
+    world = own(wrapper=wrapper)
+    _, _, token, url = world.guest(endpoint="ws://inside.test:9/")
+    status, _, body = handshake(url, token)
+    assert (status, body["code"]) == (503, "101503")
+    assert world.proxy.metric("sluice_names_refused_local_total") >= 1
+    world.proxy.said("`inside.test` leads to 169.254.169.254")
+    assert "allow_local_endpoints" in world.proxy.log()
 
 
 # ---- watching

@@ -312,16 +312,6 @@ def test_a_back_end_that_does_not_answer_times_out(world, started):
     check(world, 504, 101504, handshake(url, token))
 
 
-def test_a_name_that_leads_to_a_link_local_address_is_not_dialled(world):
-    # The system's resolver takes it for 169.254.169.254; the configuration is about names.
-    _, _, token, url = world.guest(endpoint="ws://2852039166:80/")
-    before = world.proxy.metric("sluice_names_refused_local_total")
-    check(world, 503, 101503, handshake(url, token))
-    assert world.proxy.metric("sluice_names_refused_local_total") == before + 1
-    world.proxy.said("`2852039166` leads to 169.254.169.254")
-    assert "allow_local_endpoints" in world.proxy.log()
-
-
 def test_a_back_end_that_takes_no_connection_times_out(world, started):
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as fillers:
         address = listener.getsockname()

@@ -178,10 +178,10 @@ def test_validate_passes_a_good_file_and_every_fault_of_a_bad_one_is_told_at_onc
     assert done.returncode == 0 and "valid" in done.stdout, done.stderr
     # One that cannot be read, one that does not hold together, two that do not compile.
     file.write_text(file.read_text().replace("ws://", "ftp://").replace("[Gold, Tiny]", "[Gold, Golden]")
-                    .replace("port: 0}", "port: many}").replace("{application: app, api", "{application: nobody, api"))
+                    .replace("port: 0}", "port: many}").replace("api: echo, plan: Gold", "api: echo, plan: Silver"))
     done = proxy_command(file, "--validate")
     assert done.returncode == 1
-    for field in ("spec.endpoints.production[0]", "spec.plans[1]", "spec.port", "spec.application"):
+    for field in ("spec.endpoints.production[0]", "spec.plans[1]", "spec.port", "spec.plan:"):
         assert [line for line in done.stderr.splitlines() if "gateway.yaml:" in line and field in line], (field, done.stderr)
 
 
