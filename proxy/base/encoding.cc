@@ -18,6 +18,14 @@ std::array<std::uint8_t, N> digest(const EVP_MD* algorithm, std::string_view dat
   return out;
 }
 
+// EVP_sha256() and the like are looked up anew by each digest that uses them, which costs more than
+// the digest of a token.
+const EVP_MD* fetch(const char* name) {
+  const EVP_MD* algorithm = EVP_MD_fetch(nullptr, name, nullptr);
+  SLUICE_CHECK(algorithm != nullptr);
+  return algorithm;
+}
+
 std::string_view view(const Sha256& hash) {
   return {reinterpret_cast<const char*>(hash.data()), hash.size()};
 }
@@ -37,9 +45,15 @@ int hex_value(char c) {
 
 }  // namespace
 
-Sha256 sha256(std::string_view data) { return digest<32>(EVP_sha256(), data); }
+Sha256 sha256(std::string_view data) {
+  static const EVP_MD* const algorithm = fetch("SHA256");
+  return digest<32>(algorithm, data);
+}
 
-std::array<std::uint8_t, 20> sha1(std::string_view data) { return digest<20>(EVP_sha1(), data); }
+std::array<std::uint8_t, 20> sha1(std::string_view data) {
+  static const EVP_MD* const algorithm = fetch("SHA1");
+  return digest<20>(algorithm, data);
+}
 
 std::string hex(std::string_view bytes) {
   static constexpr char kDigits[] = "0123456789abcdef";

@@ -1,5 +1,6 @@
 #include "proxy/session/connection.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "proxy/config/api_resource.h"
@@ -81,7 +82,8 @@ void Connection::begin_relay(Relay::Parts parts, std::string from_client,
   log_access(telemetry::AccessEntry::Event::kOpened);
   relay_was_live_ = true;
   // Heads are not needed any more; what records need of them was taken.
-  exchange_.request = {};
+  http::RequestHead head;
+  std::swap(exchange_.request, head);  // an assignment would keep the room that its strings took
   parts.exchange = &exchange_;
   parts.filters = filters_.get();
   relay_ = std::make_unique<Relay>(*context_.loop, std::move(parts),
@@ -168,6 +170,10 @@ void Connection::recheck(const config::Snapshot& snapshot) {
 }
 
 void Connection::register_interests() {
+  // Often one plan serves at several levels.
+  std::sort(exchange_.subjects.begin(), exchange_.subjects.end());
+  exchange_.subjects.erase(std::unique(exchange_.subjects.begin(), exchange_.subjects.end()),
+                           exchange_.subjects.end());
   interests_.resize(exchange_.subjects.size());
   for (std::size_t i = 0; i < interests_.size(); ++i) {
     interests_[i].connection = this;
