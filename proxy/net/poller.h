@@ -16,6 +16,8 @@ class PollHandler {
  public:
   virtual ~PollHandler() = default;
   virtual void on_ready(std::uint32_t events) = 0;
+  // on_ready comes soon; this object is in the cache. May fetch what it will need.
+  virtual void prefetch() const {}
 };
 
 // One thread, except wake().
