@@ -200,6 +200,9 @@ bool Call::begin_retry() {
 void Call::was_stale() { tried_.pop_back(); }
 
 absl::Status Call::none_left() const {
+  if (reasons_.empty()) {
+    return unavailable(fmt::format("{}: no other endpoint is well", cluster_->name));
+  }
   const std::string message = fmt::format("{}: {}", cluster_->name, reasons_);
   return all_timed_out_ ? deadline_exceeded(message) : unavailable(message);
 }
