@@ -298,6 +298,7 @@ class Proxy {
             records_.begin() + static_cast<std::ptrdiff_t>(to));
       },
       [this](std::uint64_t, std::uint64_t sequence) { acknowledged_records_ = sequence; },
+      [](const std::string&) {},
   }};
   std::optional<control::ControlPlaneClient> client_;
   std::vector<std::pair<std::function<bool()>, std::shared_ptr<std::promise<void>>>> waiting_;
