@@ -3,8 +3,10 @@
 import asyncio
 import itertools
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -28,7 +30,7 @@ class Browser:
             self._process = subprocess.Popen(
                 [program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
                  "--disable-dev-shm-usage", f"--user-data-dir={folder / 'profile'}", "about:blank"],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
         self.url = wait_for(lambda: re.search(r"ws://\S+", self._log.read_text(errors="replace")),
                             "the browser listens", 30).group(0)
         self._ids = itertools.count(1)
@@ -58,7 +60,7 @@ class Browser:
                 return answer["result"]
 
     def stop(self):
-        self._process.kill()
+        os.killpg(self._process.pid, signal.SIGKILL)  # its renderers and zygotes too
         self._process.wait()
 
 
