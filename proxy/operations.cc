@@ -173,14 +173,6 @@ void Operations::add_metrics() {
       {"sluice_websockets_rechecked_total",
        "Times that a change made a live WebSocket ask its filters again.",
        &session::SessionCounters::rechecked},
-      {"sluice_http_requests_total", "Requests to HTTP APIs that went to a back end.",
-       &session::SessionCounters::requests},
-      {"sluice_http_requests_retried_total",
-       "Requests asked again because a kept connection to the back end was dead.",
-       &session::SessionCounters::requests_retried},
-      {"sluice_http_requests_cut_total",
-       "Requests and responses cut by a change of rights or an operator.",
-       &session::SessionCounters::requests_cut},
   };
   for (const Row& row : kRows) {
     parts_.metrics.collect_value(Type::kCounter, row.name, row.help, [this, counter = row.counter] {
@@ -220,6 +212,20 @@ void Operations::add_metrics() {
 }
 
 void Operations::add_http_metrics() {
+  const auto counter = [this](const char* name, const char* help,
+                              std::uint64_t session::SessionCounters::*which) {
+    parts_.metrics.collect_value(Type::kCounter, name, help, [this, which] {
+      return static_cast<double>(totals_.sessions.*which);
+    });
+  };
+  counter("sluice_http_requests_total", "Requests to HTTP APIs that went to a back end.",
+          &session::SessionCounters::requests);
+  counter("sluice_http_requests_retried_total",
+          "Requests asked again, on another connection or of another endpoint.",
+          &session::SessionCounters::requests_retried);
+  counter("sluice_http_requests_cut_total",
+          "Requests and responses cut by a change of rights or an operator.",
+          &session::SessionCounters::requests_cut);
   parts_.metrics.collect(Type::kCounter, "sluice_http_responses_total",
                          "Responses of back ends, passed on.", [this] {
                            std::vector<telemetry::Metrics::Sample> samples;

@@ -193,6 +193,7 @@ model::ApiResource read_resource(const v1::ApiResource& spec, const std::string&
   resource.path = spec.path();
   if (const std::string fault = split_template(spec.path(), resource.segments); !fault.empty()) {
     faults.add(field + ".path", fault);
+    resource.segments = {spec.path()};  // the same as no other's
   }
   for (int i = 0; i < spec.methods_size(); ++i) {
     if (!is_method(spec.methods(i))) {

@@ -78,9 +78,10 @@ TEST_F(CompileHttp, RefusesFieldsOfTheOtherType) {
 TEST_F(CompileHttp, NamesWhatIsWrongWithCors) {
   EXPECT_EQ(faults("cors { allowed_methods: 'get' allowed_headers: 'a b' exposed_headers: '*' "
                    "allow_credentials: true max_age { seconds: -1 } }"),
-            (Strings{"Api bad: spec.cors.allowed_methods[0]", "Api bad: spec.cors.allowed_headers[0]",
-                     "Api bad: spec.cors.exposed_headers[0]", "Api bad: spec.cors.allow_credentials",
-                     "Api bad: spec.cors.max_age"}));
+            (Strings{"Api bad: spec.cors.allowed_methods[0]",
+                     "Api bad: spec.cors.allowed_headers[0]",
+                     "Api bad: spec.cors.exposed_headers[0]",
+                     "Api bad: spec.cors.allow_credentials", "Api bad: spec.cors.max_age"}));
 }
 
 TEST_F(CompileHttp, NamesWhatIsWrongWithResources) {

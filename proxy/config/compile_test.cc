@@ -44,7 +44,7 @@ TEST_F(Compile, ReadsEveryFieldOfAnApi) {
       limits { message_bytes_max: 10 ping_interval { } idle_timeout { seconds: 5 }
                age_max { seconds: 60 } }
       groups: 'edge' plans: 'Tiny'
-      endpoints { sandbox: 'http://[::1]:9101/base/' sandbox: 'ws://other'
+      endpoints { sandbox: 'ws://[::1]:9101/base/' sandbox: 'ws://other'
       })"))});
   const CompiledApi& compiled = *snapshot->find_api("echo");
   EXPECT_EQ(compiled.api.state, model::ApiState::kPublished);
