@@ -168,7 +168,6 @@ Task<BackendResult> ask_backend(SessionContext& context, filter::Exchange& excha
     if (result.side != nullptr || result.failure || !call.may_retry(result.head.status)) {
       co_return result;
     }
-    answered = true;
   }
 }
 
