@@ -72,7 +72,7 @@ TEST_F(Compile, ReadsEveryFieldOfAnApi) {
 
 TEST_F(Compile, NamesEveryFaultOfAnApi) {
   const CompileResult result = put({api("bad", R"(
-      context: 'echo' version: '' type: HTTP state: PUBLISHED plans: 'Nope' api_plan: 'No'
+      context: 'echo' version: '' state: PUBLISHED plans: 'Nope' api_plan: 'No'
       endpoints { production: 'ftp://x/' production: 'ws://u:p@x/' production: 'ws://x/?q'
                   production: 'upstream:U' sandbox: 'upstream:None' }
       allowed_origins: 'https://a/' allowed_origins: '*' refuse_by: 'htp' close_codes: 'x'
@@ -83,9 +83,9 @@ TEST_F(Compile, NamesEveryFaultOfAnApi) {
   EXPECT_EQ(
       fields(result),
       (Strings{"Api bad: spec.groups[0]", "Api bad: spec.context", "Api bad: spec.version",
-               "Api bad: spec.type", "Api bad: spec.endpoints.production[0]",
-               "Api bad: spec.endpoints.production[1]", "Api bad: spec.endpoints.production[2]",
-               "Api bad: spec.endpoints.production[3]", "Api bad: spec.endpoints.sandbox[0]",
+               "Api bad: spec.endpoints.production[0]", "Api bad: spec.endpoints.production[1]",
+               "Api bad: spec.endpoints.production[2]", "Api bad: spec.endpoints.production[3]",
+               "Api bad: spec.endpoints.sandbox[0]",
                "Api bad: spec.plans[0]", "Api bad: spec.api_plan",
                "Api bad: spec.allowed_origins[0]", "Api bad: spec.allowed_origins[1]",
                "Api bad: spec.refuse_by", "Api bad: spec.close_codes",
@@ -137,7 +137,7 @@ TEST_F(Compile, RefusesEndpointsThatCannotBeDialled) {
 TEST_F(Compile, RefusesLocalEndpointsUnlessTheGroupsAllowThem) {
   context.own_addresses = {"127.0.0.1:9901", "10.0.0.7:9443"};
   for (const char* url :
-       {"http://169.254.169.254/", "ws://[fe80::1]/", "ws://metadata.google.internal./",
+       {"ws://169.254.169.254/", "ws://[fe80::1]/", "ws://metadata.google.internal./",
         "ws://[::ffff:169.254.1.1]/", "ws://localhost:9901/", "ws://127.0.0.2:9901/",
         "ws://0.0.0.0:9901/", "ws://[::1]:9901/", "ws://10.0.0.7:9443/"}) {
     context.allows_local = nullptr;
