@@ -93,17 +93,17 @@ void Worker::fill_context(const ProcessServices& services) {
 }
 
 void Worker::start() {
-  thread_ = std::thread([this] { loop_.run(); });
+  thread_ = std::thread([this] {
+    loop_.run();
+    end_all();  // here and not in a posted function: it turns the loop, which nothing may do within
+  });
 }
 
 void Worker::stop_and_join() {
   if (!thread_.joinable()) {
     return;
   }
-  loop_.post([this] {
-    end_all();
-    loop_.stop();
-  });
+  loop_.stop();
   thread_.join();
 }
 
