@@ -305,10 +305,13 @@ bool Directory::Impl::put(const model::Token* token, const Sha256& hash) {
   }
   Entry& entry = shard.entries[at];
   changed = changed || entry.flags != fresh.flags || entry.expires_ns != fresh.expires_ns ||
-            entry.application != fresh.application || entry.details != fresh.details;
+            (token != nullptr && entry.application != fresh.application) ||
+            entry.details != fresh.details;
   shard.absent -= (entry.flags & Entry::kAbsent) != 0 ? 1 : 0;
   shard.absent += (fresh.flags & Entry::kAbsent) != 0 ? 1 : 0;
-  std::swap(entry.application, fresh.application);
+  if (token != nullptr || entry.pins == 0) {  // what a live exchange depends on stays known
+    std::swap(entry.application, fresh.application);
+  }
   std::swap(entry.details, fresh.details);
   entry.flags = fresh.flags;
   entry.expires_ns = fresh.expires_ns;
@@ -385,7 +388,7 @@ std::optional<model::Identity> Directory::find(const Sha256& hash) {
   shard.use(at);
   model::Identity identity;
   const Application* application = shard.entries[at].application;
-  if (application != nullptr) {
+  if (application != nullptr && (shard.entries[at].flags & Entry::kAbsent) == 0) {
     const std::lock_guard grants_lock(impl_->shard_of(application->name).mutex);
     if (!application->heard) {
       return std::nullopt;
@@ -530,9 +533,13 @@ void Directory::unpin(const Sha256& hash) {
   if (at == kNone || shard.entries[at].pins == 0) {
     return;
   }
-  if (--shard.entries[at].pins == 0) {
+  Entry& entry = shard.entries[at];
+  if (--entry.pins == 0) {
     shard.link(at);
     --shard.pinned;
+    if ((entry.flags & Entry::kAbsent) != 0) {
+      impl_->release(std::exchange(entry.application, nullptr));
+    }
     impl_->shrink(shard);
   }
 }

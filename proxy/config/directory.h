@@ -41,7 +41,7 @@ class Directory {
       std::string_view application) const;
 
   // Each returns whether something that a live exchange may depend on changed (a first sight is a
-  // change).
+  // change). The application of a pinned token counts as used although the token is absent.
   bool put_token(const model::Token& token);
   bool put_absent(const Sha256& hash);
   // Unless it is pinned. True: it is not there any more.

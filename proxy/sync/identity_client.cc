@@ -393,10 +393,10 @@ absl::Status IdentityClient::apply_grant(const xds::Resource& resource) {
   if (entry == grants_.end()) {
     return absl::OkStatus();
   }
-  entry->second = {Held::kPresent, resource.version()};
-  // Also what was asked for: what opened a live connection may have been forgotten meanwhile.
-  if (environment_.directory.put_grants(
-          std::make_shared<const model::Grants>(std::move(grants)))) {
+  const Held before = std::exchange(entry->second.held, Held::kPresent);
+  entry->second.version = resource.version();
+  if (environment_.directory.put_grants(std::make_shared<const model::Grants>(std::move(grants))) &&
+      before != Held::kAsked) {
     next_.subjects.push_back({model::Subject::Kind::kApplication, resource.name()});
   }
   next_.saves[saved.key()] = std::move(saved);
@@ -411,7 +411,7 @@ void IdentityClient::apply_no_grants(const std::string& application) {
   }
   const Held before = entry->second.held;
   entry->second = {Held::kAbsent, ""};
-  if (environment_.directory.put_no_grants(application)) {
+  if (environment_.directory.put_no_grants(application) && before == Held::kPresent) {
     next_.subjects.push_back({model::Subject::Kind::kApplication, application});
   }
   if (before == Held::kPresent) {

@@ -226,25 +226,30 @@ TEST_F(IdentityStream, KeepsAnAbsentTokenThatAConnectionHolds) {
   EXPECT_EQ(known->token, nullptr);
   connect();
   proxy.identity.on_writable();
-  EXPECT_EQ(subscribed(), std::vector<std::string>{hex(hash_of(1))});
+  EXPECT_EQ(subscribed(), (std::vector<std::string>{"app", hex(hash_of(1))}));
 }
 
-TEST_F(IdentityStream, RechecksWhenGrantsThatWereForgottenComeAnew) {
+TEST_F(IdentityStream, HearsOfAnApplicationForAsLongAsAConnectionHoldsItsToken) {
   connect();
   learn(1, "app");
   EXPECT_TRUE(proxy.directory.pin(hash_of(1)));
-  give_absent(kGrants, "app");
-  give_absent(kToken, hex(hash_of(1)));  // the last token of app: what is known of app goes too
-  subscribed();
-  give_token(1, "app");
-  lookup(1);
-  EXPECT_EQ(subscribed(), std::vector<std::string>{"app"});
+  give_absent(kToken, hex(hash_of(1)));  // the application's last one
+  give_token(1, "app");                  // before the connection was rechecked
   proxy.rechecked.clear();
   give_absent(kGrants, "app");
   proxy.run();
   ASSERT_EQ(proxy.rechecked.size(), 1U);
   EXPECT_EQ(proxy.rechecked[0].kind, model::Subject::Kind::kApplication);
   EXPECT_EQ(proxy.rechecked[0].name, "app");
+  give_absent(kToken, hex(hash_of(1)));
+  sent.clear();
+  proxy.directory.unpin(hash_of(1));
+  lookup(2);
+  give_absent(kToken, hex(hash_of(2)));  // whatever comes next drops what is not used
+  EXPECT_TRUE(std::ranges::any_of(sent, [](const Request& request) {
+    return request.resource_names_unsubscribe_size() == 1 &&
+           request.resource_names_unsubscribe(0) == "app";
+  }));
 }
 
 TEST_F(IdentityStream, AsksAgainOnTheStreamThatFollowsAtOnce) {
