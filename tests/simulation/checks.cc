@@ -317,11 +317,11 @@ std::uint64_t Checks::waiting(const Talk& talk) const {
 // ---- time
 
 void Checks::after_step() {
+  endpoints_.after_step();  // before the verdicts: a refusal may come of what this step found out
   for (const auto& verdict : verdicts_) {
     verdict();
   }
   verdicts_.clear();
-  endpoints_.after_step();
   bool overdue = false;
   for (const auto& talk : parts_.talks) {
     if (talk->murky()) {
