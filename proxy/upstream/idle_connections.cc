@@ -4,10 +4,18 @@
 #include <utility>
 
 namespace sluice::upstream {
+namespace {
+
+Mono end_of(const Cluster& cluster, Mono made, Mono now) {
+  const Mono idle = now + cluster.idle_timeout;
+  return cluster.age_max > nanoseconds::zero() ? std::min(idle, made + cluster.age_max) : idle;
+}
+
+}  // namespace
 
 class IdleConnections::Entry final : public net::SideUser {
  public:
-  Entry(IdleConnections& owner, const Lease& lease, Connected connection)
+  Entry(IdleConnections& owner, const Lease& lease, Connected connection, Mono end)
       : owner_(owner),
         key_(lease.key()),
         tls_(lease.cluster().tls),
@@ -16,8 +24,7 @@ class IdleConnections::Entry final : public net::SideUser {
         timer_([](void* self) { static_cast<Entry*>(self)->end(); }, this) {
     connection_.side->set_user(this);
     connection_.side->resume();
-    owner_.loop_.timers().arm(timer_,
-                              owner_.loop_.clock().now() + lease.cluster().idle_timeout);
+    owner_.loop_.timers().arm(timer_, end);
   }
 
   // Bytes that nobody asked for: whoever got the connection next would take them for its answer.
@@ -74,12 +81,14 @@ std::optional<Connected> IdleConnections::take(const Lease& lease) {
 }
 
 void IdleConnections::put(const Lease& lease, Connected connection) {
-  if (size_ >= limits::kUpstreamIdleMax) {
+  const Mono now = loop_.clock().now();
+  const Mono end = end_of(lease.cluster(), connection.made, now);
+  if (size_ >= limits::kUpstreamIdleMax || end <= now) {
     return;
   }
   auto& same = entries_[lease.key()];
   if (same.size() < limits::kUpstreamIdlePerEndpointMax) {
-    same.push_back(std::make_unique<Entry>(*this, lease, std::move(connection)));
+    same.push_back(std::make_unique<Entry>(*this, lease, std::move(connection), end));
     ++size_;
   }
 }

@@ -16,7 +16,7 @@
 namespace sluice::upstream {
 
 // Loop thread only. A connection that its back end ends, breaks or sends bytes on is closed at
-// once; so is one that nobody took for the cluster's idle_timeout.
+// once; so is one that nobody took for the cluster's idle_timeout, or that comes to its age_max.
 class IdleConnections {
  public:
   explicit IdleConnections(net::Loop& loop);
@@ -28,7 +28,7 @@ class IdleConnections {
   // there are were made with other trust than the cluster has now.
   std::optional<Connected> take(const Lease& lease);
 
-  // `connection`: to the lease's endpoint, fit for another request. Closed where
+  // `connection`: to the lease's endpoint, fit for another request. Closed where it is too old, or
   // limits::kUpstreamIdlePerEndpointMax or kUpstreamIdleMax wait already.
   void put(const Lease& lease, Connected connection);
 

@@ -35,7 +35,7 @@ class IdleConnectionsTest : public testing::Test {
     const Lease one = lease(of);
     (void)state_->take(Unit::kConnection, 0);
     Connected connection{std::move(near),
-                         ConnectionHold(Held(state_, Unit::kConnection), states_[of])};
+                         ConnectionHold(Held(state_, Unit::kConnection), states_[of]), made_};
     idle_.put(one, std::move(connection));
     return std::move(far);
   }
@@ -51,6 +51,7 @@ class IdleConnectionsTest : public testing::Test {
   std::shared_ptr<ClusterState> state_;
   std::vector<std::shared_ptr<EndpointState>> states_;
   IdleConnections idle_;
+  Mono made_ = loop_.clock().now();
 };
 
 TEST_F(IdleConnectionsTest, GivesBackToTheSameEndpointOnly) {
@@ -76,6 +77,20 @@ TEST_F(IdleConnectionsTest, DropsWhatNobodyTakes) {
   const auto far = put(0);
   loop_.advance(loop_.clock().now() + cluster_->idle_timeout + seconds(1), loop_.clock().wall());
   settle();
+  EXPECT_EQ(idle_.size(), 0u);
+}
+
+TEST_F(IdleConnectionsTest, DropsWhatComesToItsAgeAndTakesNothingOlder) {
+  cluster_->age_max = seconds(5);
+  const auto first = put(0);
+  loop_.advance(loop_.clock().now() + seconds(4), loop_.clock().wall());
+  settle();
+  EXPECT_TRUE(take(0));
+  const auto second = put(0);
+  loop_.advance(loop_.clock().now() + seconds(2), loop_.clock().wall());
+  settle();
+  EXPECT_EQ(idle_.size(), 0u);
+  const auto third = put(0);
   EXPECT_EQ(idle_.size(), 0u);
 }
 

@@ -239,7 +239,7 @@ Task<absl::StatusOr<Connected>> Pool::connect(Lease& lease, Mono deadline) {
   absl::StatusOr<std::unique_ptr<net::Side>> side = co_await connect_(std::move(target), deadline);
   if (side.ok()) {
     lease.state_->connects.fetch_add(1, std::memory_order_relaxed);
-    Connected connected{*std::move(side), std::move(hold)};
+    Connected connected{*std::move(side), std::move(hold), loop_.clock().now()};
     co_return connected;
   }
   const bool timed_out = absl::IsDeadlineExceeded(side.status());

@@ -105,6 +105,7 @@ class ConnectionHold {
 struct Connected {
   std::unique_ptr<net::Side> side;  // paused, without a user
   ConnectionHold hold;              // keep it as long as the side
+  Mono made{};                      // when it was connected
 };
 
 struct Dialled {
